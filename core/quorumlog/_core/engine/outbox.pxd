@@ -1,0 +1,65 @@
+"""What a protocol step wants done, as data; reused, never allocated in a step.
+
+Order of carrying out: append `writes` to the write-ahead log in order, then
+release `messages` whose `after_io` is flushed, hold the others.  The WSN that
+the n-th write will get is event.wsn_next + n, so a step can name it.
+"""
+
+from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.message cimport Message
+from quorumlog._core.storage.batch cimport Batch
+
+from libc.stdint cimport uint32_t, uint64_t
+
+# A proposal that was not taken: it did not happen.
+cdef struct Refusal:
+    Batch* batch                   # the reference that the event handed in
+    int status                     # ERR_NOT_LEADER, ERR_OVERLOADED
+
+# The answer to a read: serve it once `index` is applied (status OK), or tell why not.
+cdef struct ReadReady:
+    uint64_t read
+    index_t index
+    int status
+
+# Batches that are no longer in memory: read them and hand them back as EVENT_FETCHED.
+cdef struct Fetch:
+    node_t peer
+    index_t first
+    uint64_t bytes_max
+
+cdef struct Outbox:
+    Batch** writes                 # references
+    uint32_t write_count
+    uint32_t write_capacity
+    Message* messages
+    uint32_t message_count
+    uint32_t message_capacity
+    Batch** message_batches        # where messages' batch pointers lie
+    uint32_t message_batch_count
+    uint32_t message_batch_capacity
+    Refusal* refusals
+    uint32_t refusal_count
+    uint32_t refusal_capacity
+    ReadReady* reads
+    uint32_t read_count
+    uint32_t read_capacity
+    Fetch* fetches
+    uint32_t fetch_count
+    uint32_t fetch_capacity
+    uint64_t deadline_ns           # when to send EVENT_TIME next; 0: never
+    index_t commit                 # the group's commit index after the step
+    bint leader_changed            # the known leader or the own role changed
+
+
+cdef Outbox* outbox_open() noexcept nogil
+cdef void outbox_close(Outbox* out) noexcept nogil
+cdef void outbox_clear(Outbox* out) noexcept nogil       # after everything in it was taken over
+# Each of these has room by construction (sizes in outbox.pyx) and checks that it has.
+cdef void outbox_write(Outbox* out, Batch* batch) noexcept nogil           # keeps a reference
+cdef Message* outbox_message(Outbox* out) noexcept nogil                   # zeroed, appended
+cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept nogil  # to the newest message; keeps
+cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil   # for one more message with so many
+cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil
+cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noexcept nogil
+cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil

@@ -1,0 +1,81 @@
+"""The table that a protocol fills, and the events it is given (DESIGN 4.2).
+
+`step(state, event, outbox)`: no I/O, no clock, no allocation after open, no
+randomness but the generator in its state.  The runtime and the simulation know
+protocols only through this.
+"""
+
+from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.engine.message cimport Message
+from quorumlog._core.engine.outbox cimport Outbox
+from quorumlog._core.storage.batch cimport Batch
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum EventKind:
+    EVENT_TIME = 1             # `now_ns` reached the deadline
+    EVENT_MESSAGE = 2          # `message` arrived, checked: sender, target and group are right
+    EVENT_PROPOSE = 3          # `batch`, stamped with session and sequence; the reference is handed over
+    EVENT_FLUSHED = 4          # `wsn` and all before it are durable
+    EVENT_READ = 5             # `read` wants a linearizable read index
+    EVENT_FETCHED = 6          # answer to a Fetch: `batches` (or none: `status` says why) for `peer`
+    EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
+    EVENT_REACHABLE = 8        # and is there again
+
+cdef struct Event:
+    int kind
+    uint64_t now_ns            # monotonic; rises from event to event
+    uint64_t wall_ns           # Unix time, for leader_time_ns alone
+    wsn_t wsn_next             # what the first write of this step will get
+    const Message* message     # batches in it stay the runtime's; keep what you keep
+    Batch* batch
+    wsn_t wsn
+    uint64_t read
+    node_t peer
+    Batch** batches
+    uint32_t batch_count
+    int status
+
+cdef enum Role:
+    ROLE_FOLLOWER = 1
+    ROLE_PRE_CANDIDATE = 2
+    ROLE_CANDIDATE = 3
+    ROLE_LEADER = 4
+    ROLE_LEARNER = 5
+
+cdef enum PeerState:
+    PEER_PROBE = 1
+    PEER_STREAM = 2
+    PEER_SNAPSHOT = 3
+
+cdef struct PeerStatus:
+    node_t node
+    uint8_t state
+    index_t match
+    index_t next
+    uint64_t window_bytes
+    uint64_t in_flight_bytes
+
+cdef struct GroupStatus:
+    uint8_t role
+    term_t term
+    node_t leader              # 0: unknown
+    node_t vote
+    index_t first
+    index_t last
+    index_t flushed
+    index_t commit
+    index_t unproved_last
+    uint64_t elections         # campaigns started here
+    uint64_t leader_changes
+    uint32_t peer_count
+    PeerStatus peers[16]
+
+cdef struct Protocol:
+    const char* name
+    uint32_t number                                              # ProtocolNumber, on the wire
+    uint8_t mode                                                 # GroupMode of its log group
+    void (*step)(void* state, const Event* event, Outbox* out) noexcept nogil
+    void (*status)(void* state, GroupStatus* out) noexcept nogil
+    void (*close)(void* state) noexcept nogil

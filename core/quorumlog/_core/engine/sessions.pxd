@@ -1,0 +1,41 @@
+"""Exactly once: the last sequence applied of each session, replicated by being derived from the log.
+
+A batch is applied if its sequence is the session's last + 1 (a new session
+starts at 1).  A lower one is a repetition: skipped, its first effect stands.  A
+higher one has a gap before it: skipped, and its proposer sends again from the
+gap on.  So every session's batches apply exactly once and in the order proposed.
+The table is a function of the log alone; it is bounded, and the session whose
+last use lies furthest back in the log goes first.
+"""
+
+from quorumlog._core.base.types cimport index_t
+from quorumlog._core.storage.batch cimport Batch
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum:
+    SESSIONS_MAX = 4096
+
+cdef enum Admission:
+    ADMIT_APPLY = 1            # in order: apply it
+    ADMIT_REPEATED = 2         # applied before: skip
+    ADMIT_GAP = 3              # an earlier one is missing: skip, was not and will not be applied here
+    ADMIT_EXPIRED = 4          # the session is unknown and the sequence not 1: skip
+
+cdef struct Session:
+    uint64_t session           # 0: free
+    uint64_t sequence          # last applied
+    index_t used               # index of its newest applied batch
+
+cdef struct Sessions:
+    Session* table             # open addressing, power of two
+    uint32_t capacity
+    uint32_t count
+    uint32_t limit
+
+
+cdef int sessions_open(Sessions* sessions, uint32_t limit) noexcept nogil
+cdef void sessions_close(Sessions* sessions) noexcept nogil
+# Decides and records.  session 0 (none) is always applied.
+cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence, index_t index) noexcept nogil
+cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept nogil     # 0: unknown

@@ -1,0 +1,26 @@
+"""Raft as a pure protocol (Ongaro and Ousterhout 2014; Ongaro's thesis 2014)."""
+
+from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t
+from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.engine.protocol cimport Protocol
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef struct RaftOptions:
+    group_t group
+    node_t self
+    node_t voters[NODES_MAX]
+    uint32_t voter_count
+    uint64_t election_timeout_ns       # drawn anew each time from [1, 2) times this
+    uint64_t heartbeat_ns
+    uint64_t append_bytes_max          # of batches in one append message (one batch may exceed it)
+    uint64_t uncommitted_bytes_max     # a leader refuses proposals above it: ERR_OVERLOADED
+    uint64_t seed
+    term_t hard_state_term             # what recovery found
+    node_t vote
+    index_t unproved_last              # 0: the log's tail is intact
+
+# Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).  NULL: no memory,
+# or options that make no sense.
+cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns) noexcept nogil
+cdef const Protocol* raft_protocol() noexcept nogil

@@ -1,0 +1,33 @@
+"""Carries out the write-ahead log's plans: io_uring from the reactor where the kernel allows, a thread otherwise.
+
+    writer_submit    a plan from wal_plan, in order; at most two outstanding
+    writer_completed the result of one of them, if there is one
+The event descriptor becomes readable when a completion arrives (thread: written only if the
+reactor says it sleeps; io_uring: registered with the ring).  It also owns the thread that prepares
+spare segments at low priority.
+"""
+
+from quorumlog._core.base.atomics cimport atomic_u32
+from quorumlog._core.storage.wal cimport Wal, WritePlan
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum WriterKind:
+    WRITER_AUTO = 0            # io_uring, or the thread where it is not allowed
+    WRITER_THREAD = 1
+    WRITER_URING = 2
+
+cdef struct Writer
+
+
+# `sleeping`: the reactor stores 1 before it blocks (with a fence, then looks at its queues once more), 0 after.
+cdef int writer_open(Wal* wal, int kind, atomic_u32* sleeping, Writer** out) noexcept nogil
+# Waits for what is outstanding, joins the threads.
+cdef void writer_close(Writer* writer) noexcept nogil
+cdef int writer_event_fd(const Writer* writer) noexcept nogil
+cdef int writer_kind(const Writer* writer) noexcept nogil
+cdef void writer_submit(Writer* writer, const WritePlan* plan) noexcept nogil
+# True and number/error (0 or a positive errno) of a completed plan, else False.
+cdef bint writer_completed(Writer* writer, uint64_t* number, int* error) noexcept nogil
+# Spare segments may be wanted: wakes the preparing thread if it sleeps.
+cdef void writer_prepare(Writer* writer) noexcept nogil
