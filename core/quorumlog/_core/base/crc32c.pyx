@@ -19,7 +19,7 @@ cdef extern from *:
 
     #define QL_CRC_POLYNOMIAL 0x82F63B78u
     #define QL_CRC_BLOCK_WORDS 512          /* of one chain: three of them fit into the first cache */
-    #define QL_CRC_THREE_WAY_MIN_BYTES 192  /* below, one chain is as fast */
+    #define QL_CRC_THREE_WAY_MIN_BYTES 128  /* below, one chain is as fast */
 
     static uint32_t ql_crc_table[8][256];
 
