@@ -47,11 +47,11 @@ def crc32c_ns_per_call(const uint8_t[::1] data, int rounds, str kind="three-way"
     """For a look at the speed, never for an assertion."""
     import time
 
-    cdef int i
+    cdef int _i
     cdef int number = CRC32C_NAMES[kind]
     cdef uint32_t crc = 0
     started = time.perf_counter_ns()
-    for i in range(rounds):
+    for _i in range(rounds):
         crc = crc32c_by(number, crc, &data[0], data.shape[0])
     return (time.perf_counter_ns() - started + (crc & 0)) / rounds
 
@@ -159,19 +159,19 @@ def round_up_of(uint64_t value, uint64_t multiple) -> int:
 
 def prng_numbers(int count, seed=None, state=None) -> list:
     cdef Prng prng
-    cdef int i
+    cdef int _i
     if state is None:
         prng_seed(&prng, seed)
     else:
         prng.s = state
-    return [prng_next(&prng) for i in range(count)]
+    return [prng_next(&prng) for _i in range(count)]
 
 
 def prng_numbers_below(uint64_t bound, int count, uint64_t seed) -> list:
     cdef Prng prng
-    cdef int i
+    cdef int _i
     prng_seed(&prng, seed)
-    return [prng_below(&prng, bound) for i in range(count)]
+    return [prng_below(&prng, bound) for _i in range(count)]
 
 
 # --- Rings ----------------------------------------------------------------------------------
