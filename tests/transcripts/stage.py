@@ -4,7 +4,8 @@ A play is a text file.  Lines that begin with "> " are commands; the indented li
 behind one are what happened; all else is prose.  `pytest --rewrite` writes what happens
 now into the files, for a reader of the diff to judge.
 
-    nodes N [manual] [small]    a new world; manual: writes wait for `flush`; small: one batch a message
+    nodes N [manual] [small]    a new world; manual: writes wait for `flush`;
+                                small: one batch a message
     timeout N                   N's clock reaches its deadline
     elect N                     N times out when nobody has heard a leader; milestones only
     pass MS                     time goes by, everything is delivered; milestones only
@@ -29,8 +30,12 @@ QUIET = ("elect", "pass", "settle")
 
 
 def milestone(line: str) -> bool:
-    return " hears " not in line and " never hears " not in line and "writes hard" not in line and (
-        " is " in line or " commits " in line or " answers " in line or "truncate" in line)
+    return (
+        " hears " not in line
+        and " never hears " not in line
+        and "writes hard" not in line
+        and (" is " in line or " commits " in line or " answers " in line or "truncate" in line)
+    )
 
 
 class Stage:
@@ -43,7 +48,7 @@ class Stage:
         before = len(self.world.story)
         old = self.world
         said = getattr(self, "do_" + words[0].rstrip("?"))(words[1:]) or []
-        story = self.world.story[before if self.world is old else 0:]
+        story = self.world.story[before if self.world is old else 0 :]
         return [s for s in story if words[0] not in QUIET or milestone(s)] + said
 
     def do_nodes(self, words: list[str]) -> list[str]:
@@ -60,13 +65,18 @@ class Stage:
         status = node.status()
         leader = f", follows {status['leader']}" if status["leader"] not in (0, number) else ""
         unproved = f", unproved to {status['unproved_last']}" if status["unproved_last"] else ""
-        return f"{number}: {status['role']} in term {status['term']}{leader}, commit {status['commit']}{unproved}"
+        said = f"{status['role']} in term {status['term']}{leader}, commit {status['commit']}"
+        return f"{number}: {said}{unproved}"
 
     def do_logs(self, words: list[str]) -> list[str]:
         found = []
         for number in self.world.numbers:
             node = self.world.nodes[number]
-            terms = " ".join(str(batch.term) for batch in node.log for _ in range(batch.count)) if node.up else "down"
+            terms = (
+                " ".join(str(batch.term) for batch in node.log for _ in range(batch.count))
+                if node.up
+                else "down"
+            )
             found.append(f"{number}: {terms}")
         return found
 
@@ -104,7 +114,10 @@ class Stage:
         self.world.deliver(*self.route(words))
 
     def do_drop(self, words: list[str]) -> list[str]:
-        return [f"lost from {x.sender} to {x.target}: {x!r}" for x in self.world.drop(*self.route(words))]
+        return [
+            f"lost from {x.sender} to {x.target}: {x!r}"
+            for x in self.world.drop(*self.route(words))
+        ]
 
     def do_double(self, words: list[str]) -> list[str]:
         twice = self.world.waiting(*self.route(words))
@@ -114,8 +127,10 @@ class Stage:
     def do_propose(self, words: list[str]) -> list[str]:
         refused = len(self.world.refusals)
         self.world.propose(int(words[0]), *[word.encode() for word in words[1:]])
-        return [f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
-                for n, status in self.world.refusals[refused:]]
+        return [
+            f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
+            for n, status in self.world.refusals[refused:]
+        ]
 
     def do_read(self, words: list[str]) -> None:
         self.world.read(int(words[0]), int(words[1]))
@@ -132,7 +147,8 @@ class Stage:
         self.world.start(int(words[0]), unproved_last=unproved)
 
     def do_tear(self, words: list[str]) -> list[str]:
-        return [f"{words[0]} loses the end of its log, which reached {self.world.tear(int(words[0]), int(words[1]))}"]
+        reached = self.world.tear(int(words[0]), int(words[1]))
+        return [f"{words[0]} loses the end of its log, which reached {reached}"]
 
     def do_fill(self, words: list[str]) -> None:
         line = " ".join(words)

@@ -19,15 +19,19 @@ class Play:
         self.random = random.Random(seed)
         count = self.random.choice([1, 2, 3, 3, 3, 5])
         self.world = World(
-            count, manual=self.random.random() < 0.7, seed=seed,
+            count,
+            manual=self.random.random() < 0.7,
+            seed=seed,
             append_bytes_max=self.random.choice([1, 300, 1 << 20]),
             cache_limit_bytes=self.random.choice([0, 100, 1 << 20]),
         )
         self.read = 0
         self.torn = 0
         self.chances = {
-            "loss": self.random.choice([0, 0, 0.1, 0.3]), "double": self.random.choice([0, 0.1, 0.3]),
-            "crash": self.random.choice([0, 0.01, 0.03]), "cut": self.random.choice([0, 0.02]),
+            "loss": self.random.choice([0, 0, 0.1, 0.3]),
+            "double": self.random.choice([0, 0.1, 0.3]),
+            "crash": self.random.choice([0, 0.01, 0.03]),
+            "cut": self.random.choice([0, 0.02]),
         }
 
     def someone(self) -> int | None:
@@ -42,7 +46,11 @@ class Play:
             if world.cuts:
                 world.heal()
             else:
-                world.cut(draw.choice(world.numbers), draw.choice(world.numbers), one_way=draw.random() < 0.3)
+                world.cut(
+                    draw.choice(world.numbers),
+                    draw.choice(world.numbers),
+                    one_way=draw.random() < 0.3,
+                )
         number = self.someone()
         if number is None:
             return
@@ -55,7 +63,9 @@ class Play:
             world.advance(draw.choice([1, 5, 20]))
         elif what < 0.95:
             target = world.leader() if draw.random() < 0.8 else number
-            world.propose(target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3]))
+            world.propose(
+                target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3])
+            )
         elif what < 0.98:
             self.read += 1
             world.read(number, self.read)
@@ -80,7 +90,9 @@ class Play:
             world.start(number)
         elif node.pending and draw.random() < 0.5:
             # A power cut that tears: some of what was pending is there, the rest is unproved.
-            ends = [record.last for _, record in node.pending if record.kind in ("entries", "blank")]
+            ends = [
+                record.last for _, record in node.pending if record.kind in ("entries", "blank")
+            ]
             world.crash(number, keep=draw.randrange(len(node.pending)))
             end = world.end_on_disk(number)
             world.start(number, unproved_last=max([e for e in ends if e > end], default=0))

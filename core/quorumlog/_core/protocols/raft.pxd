@@ -20,7 +20,7 @@ cdef struct RaftOptions:
     node_t vote
     index_t unproved_last              # 0: the log's tail is intact
 
-# Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).  NULL: no memory,
-# or options that make no sense.
+# Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).
+# NULL: no memory, or options that make no sense.
 cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns) noexcept nogil
 cdef const Protocol* raft_protocol() noexcept nogil

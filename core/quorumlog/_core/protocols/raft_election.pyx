@@ -5,11 +5,11 @@ you vote for me?  Only with an elect quorum of yes a real term begins.  A node t
 heard from a leader within the election timeout says no to both (A-R11, A-R12).
 """
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.types cimport index_t, node_t, term_t
+from quorumlog._core.base.types cimport node_t, term_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport (
@@ -147,10 +147,12 @@ cdef void tally(Raft* raft, Outbox* out) noexcept nogil:
 
 
 cdef void become_leader(Raft* raft, Outbox* out) noexcept nogil:
-    check(raft.role == ROLE_CANDIDATE and not raft.tail_campaign, b"Q-RAFT-44 only a candidate becomes leader")
+    check(raft.role == ROLE_CANDIDATE and not raft.tail_campaign,
+          b"Q-RAFT-44 only a candidate becomes leader")
     check2(raft.vote == raft.self and raft.hard_state_wsn <= raft.flushed_wsn,
            b"Q-RAFT-45 a leader's own vote is durable", raft.hard_state_wsn, raft.flushed_wsn)
-    check2(raft.unproved_last <= raft.log.last, b"Q-RAFT-46 a leader's tail is proved", raft.unproved_last, raft.term)
+    check2(raft.unproved_last <= raft.log.last, b"Q-RAFT-46 a leader's tail is proved", raft.unproved_last,
+           raft.term)
     raft.verified = raft.log.last
     set_role(raft, out, ROLE_LEADER, raft.self)
     replication_start(raft, out)
@@ -178,7 +180,8 @@ cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nog
     return asked.last_index >= raft.log.last
 
 
-cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* message, bint granted) noexcept nogil:
+cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* message,
+                     bint granted) noexcept nogil:
     cdef Message* reply = raft_message(raft, out, kind, message.sender)
     cdef VoteReplyFields* fields = <VoteReplyFields*>reply.fields
     fields.granted = granted
@@ -188,7 +191,7 @@ cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* mess
 
 
 cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
-    """No side effects on timer, term or vote (A-R29).  A refusal carries our term, for the asker to take on (A-R10)."""
+    """No side effects on timer, term or vote (A-R29).  A refusal teaches the asker our term (A-R10)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint granted = asked.proposed > raft.term and not heard_leader_recently(raft)
     if not asked.flags & VOTE_FLAG_TAIL:
@@ -197,7 +200,7 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
 
 
 cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
-    """The up-to-date check and the vote are one step (A-R8); whether we are a voter, the candidate knows (A-R9)."""
+    """Up-to-date check and vote are one step (A-R8); whether we are a voter, the candidate knows (A-R9)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint tail = (asked.flags & VOTE_FLAG_TAIL) != 0
     cdef bint granted = not tail and log_up_to_date(raft, asked)
@@ -222,7 +225,8 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
 
 # Being answered
 
-cdef void election_on_pre_vote_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
+cdef void election_on_pre_vote_reply(Raft* raft, Outbox* out, int slot,
+                                     const Message* message) noexcept nogil:
     cdef const VoteReplyFields* reply = <const VoteReplyFields*>message.fields
     if raft.role != ROLE_PRE_CANDIDATE or reply.proposed != raft.term + 1:
         return
