@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quorumlog._core.bridge.testing_raft import Letter, Record
+from quorumlog._core.bridge.testing_raft import Letter, RaftNode, Record
 from world import MS, World
 
 NOT_LEADER, OVERLOADED = 10, 11
@@ -149,6 +149,26 @@ def test_a_r27_batches_must_follow_prev() -> None:
     assert (terms_of(world), errors(world)) == ([1, 1], 2)
 
 
+def test_a_m9_what_lies_before_the_head_is_skipped_and_acknowledged() -> None:
+    world = World(1)
+    node = RaftNode(1, [1, 2, 3], term=1, first=11, term_before_first=1, last=12, runs=[(11, 1)])
+    for prev, last in [(5, 13), (0, 9), (10, 12), (3, 3)]:
+        batches = [entry(world, i, 1) for i in range(prev + 1, last + 1)]
+        letter = Letter.forge(
+            "append", 2, 1, 1, prev_index=prev, prev_term=min(prev, 1), commit=99, batches=batches
+        )
+        effects = node.receive(0, letter)
+        assert [record.first for _, record in effects["writes"]] == ([13] if last == 13 else [])
+        assert [x.fields["match"] for x in effects["letters"]] == [last]
+        assert effects["commit"] >= 10
+    across = world.pool.make([b"a"] * 4, term=1, first=9, stamp=True)
+    effects = node.receive(
+        0, Letter.forge("append", 2, 1, 1, prev_index=8, prev_term=1, batches=[across])
+    )
+    assert effects["letters"] == []
+    assert node.status()["peer_errors"] == 1
+
+
 def test_what_is_committed_is_never_truncated() -> None:
     world = follower([1, 1, 1], 1)
     world.committed = [batch.identity for batch in world.nodes[1].log]
@@ -280,6 +300,33 @@ def test_a_r12_one_cut_link_stops_nobody(leader: int, a: int, b: int, one_way: b
     world.live(500)
     assert world.committed_last > before
     assert world.nodes[1].status()["term"] <= first + 1, "elections end"
+
+
+def test_a_lost_connection_to_the_leader_brings_the_election_forward() -> None:
+    world = World(3)
+    world.elect(1)
+    world.live(50)
+    world.crash(1)
+    for number in (2, 3):
+        world.reachable(number, 1, False)
+        assert world.nodes[number].deadline_ns < world.nodes[number].clock_ns + 121 * MS
+    world.live(130)
+    assert world.leader() in (2, 3)
+
+
+def test_a_lost_connection_to_a_living_leader_deposes_nobody() -> None:
+    world = World(3)
+    world.elect(1)
+    for _ in range(20):
+        world.reachable(3, 1, False)
+        world.live(25)
+    assert world.role(1) == "leader"
+    assert {world.nodes[n].status()["term"] for n in world.numbers} == {1}
+    world.cut(1, 3)
+    world.reachable(3, 1, False)
+    world.live(1000)
+    assert world.role(1) == "leader"
+    assert {world.nodes[n].status()["term"] for n in world.numbers} == {1}
 
 
 def test_a_r25_a_deposed_leader_stamps_nothing_with_the_new_term() -> None:

@@ -69,7 +69,7 @@ def test_nobody_grants_a_tail_round() -> None:
 
 @pytest.mark.parametrize("term", [5, 6])
 def test_only_a_new_term_is_evidence(term: int) -> None:
-    """In the old one, a leader that is still there may yet replicate what the answering node lacks."""
+    """In the old one, a leader may still be there and replicate what the answering node lacks."""
     world = torn()
     ask(world, 2, term, 2)
     ask(world, 3, term, 2)
@@ -139,6 +139,22 @@ def test_a_single_voter_drops_it() -> None:
     assert world.role(1) == "leader"
     assert kinds(world).index("truncate") == 4
     assert world.nodes[1].status()["commit"] == 3
+
+
+def test_the_same_leader_repairs_a_follower_that_lost_what_it_acknowledged() -> None:
+    world = World(3)
+    world.elect(1)
+    for payload in (b"a", b"b", b"c"):
+        world.propose(1, payload)
+        world.settle()
+    world.crash(3)
+    reached = world.tear(3, 2)
+    world.start(3, unproved_last=reached)
+    world.live(90)
+    assert world.role(1) == "leader"
+    assert world.nodes[1].status()["term"] == 1
+    assert world.payloads(3) == [b"a", b"b", b"c"]
+    assert world.nodes[3].status()["unproved_last"] == 0
 
 
 @pytest.mark.parametrize("torn_nodes", [[1], [1, 2], [1, 2, 3], [2, 3], [3]])

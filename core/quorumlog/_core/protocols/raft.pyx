@@ -22,7 +22,8 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_UNREACHABLE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_election cimport (
-    election_check_quorum, election_new_term, election_on_flushed, election_on_pre_vote,
+    election_check_quorum, election_new_term, election_on_flushed, election_on_leader_lost,
+    election_on_pre_vote,
     election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer,
     election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
@@ -196,6 +197,8 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
         replication_on_reachable(raft, out, slot, True)
     elif event.kind == EVENT_UNREACHABLE:
         raft.reachable &= ~slot_bit(slot)
+        if event.peer == raft.leader:
+            election_on_leader_lost(raft)
         replication_on_reachable(raft, out, slot, False)
     else:
         check2(False, b"Q-RAFT-61 an event is of a known kind", event.kind, slot)

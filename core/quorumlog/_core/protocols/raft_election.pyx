@@ -5,7 +5,7 @@ you vote for me?  Only with an elect quorum of yes a real term begins.  A node t
 heard from a leader within the election timeout says no to both (A-R11, A-R12).
 """
 
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below
@@ -30,6 +30,20 @@ cdef void election_reset_timer(Raft* raft) noexcept nogil:
     # 5.2: "election timeouts are chosen randomly from a fixed interval".
     raft.election_deadline_ns = (raft.now_ns + raft.election_timeout_ns
                                  + prng_below(&raft.prng, raft.election_timeout_ns))
+
+
+cdef void election_on_leader_lost(Raft* raft) noexcept nogil:
+    """A crash closes connections at once: waiting for the whole timeout would only cost time.
+
+    What is lost may be the connection alone; then the pre-vote is refused by those who
+    still hear the leader, or its next heartbeat, for which there is time, calls it off.
+    """
+    cdef uint64_t soon_ns
+    if raft.role != ROLE_FOLLOWER or raft.leader == 0:
+        return
+    raft.heard_leader_ns -= min(raft.heard_leader_ns, raft.election_timeout_ns)
+    soon_ns = raft.now_ns + 2 * raft.heartbeat_ns + prng_below(&raft.prng, raft.election_timeout_ns)
+    raft.election_deadline_ns = min(raft.election_deadline_ns, soon_ns)
 
 
 cdef void set_role(Raft* raft, Outbox* out, int role, node_t leader) noexcept nogil:
