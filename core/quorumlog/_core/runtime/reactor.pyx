@@ -7,16 +7,16 @@ sockets in.  It blocks only when a turn found nothing to do, after announcing it
 
 from quorumlog._core.base.atomics cimport (
     exchange_ptr, exchange_u32, fence, load_ptr, load_u32, load_u64, store_u32)
-from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_IO, ERR_NO_SPACE, ERR_POISONED, ERR_STOPPED, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_IO, ERR_NO_SPACE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport GROUPS_MAX
 from quorumlog._core.engine.protocol cimport (
-    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event)
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
-    group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+    group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
+    read_started, ticket_done)
 from quorumlog._core.runtime.intake cimport intake_waiting
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, HostedGroup,
@@ -28,9 +28,8 @@ from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
     writer_completed, writer_kind, writer_prepare, writer_submit)
-from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.storage.wal cimport (
-    WalStatus, WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
+    WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
 
 from libc.errno cimport ENOSPC
 from libc.stdint cimport int64_t
@@ -113,6 +112,8 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
+    while node.reads != NULL:
+        read_answered(node, node.reads, status)
 
 
 cdef void reactor_on_message(void* context, const Message* message, uint64_t now_ns) noexcept nogil:
@@ -155,6 +156,7 @@ cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint6
 
 cdef void start_read(Node* node, HostedGroup* hosted, Ticket* ticket) noexcept nogil:
     cdef Event event
+    read_started(node, ticket)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_READ
     event.read = <uint64_t>ticket
