@@ -16,6 +16,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove
 
+cdef enum:
+    BATCH_OVERHEAD_BYTES = 1024
+
 
 cdef Receiver* receiver_open(BatchPool* pool, node_t node, node_t peer) noexcept nogil:
     cdef Receiver* r = <Receiver*>calloc(1, sizeof(Receiver))
@@ -112,6 +115,17 @@ cdef int take_memory(Receiver* r, const uint8_t* head, const FrameBodies* bodies
     return OK
 
 
+cdef bint memory_possible(Receiver* r, const FrameBodies* bodies) noexcept nogil:
+    """Could an empty pool hold this frame?  Waiting would else be waiting for ever."""
+    cdef uint64_t bytes = 0
+    cdef uint32_t i
+    for i in range(r.message.batch_count):
+        # The pool may round up to a power of two, and adds a struct.
+        bytes += 2 * <uint64_t>bodies.bytes[i] if bodies.bytes[i] <= (128 << 10) else bodies.bytes[i]
+        bytes += BATCH_OVERHEAD_BYTES
+    return bytes <= r.pool.limit_bytes
+
+
 cdef int frame_begin(Receiver* r) noexcept nogil:
     """Accepts the head at `begin`, if all of it is there."""
     cdef FrameBodies bodies
@@ -127,11 +141,8 @@ cdef int frame_begin(Receiver* r) noexcept nogil:
     if frame_decode(head, head_bytes, &r.message, &bodies) != OK:
         return ERR_PEER
     # Who sent it is what the opening proved, not what the frame says.
-    if r.message.sender != r.peer or r.message.target != r.node:
+    if r.message.sender != r.peer or r.message.target != r.node or not memory_possible(r, &bodies):
         r.message.batch_count = 0
-        return ERR_PEER
-    if bodies.total_bytes > r.pool.limit_bytes:
-        r.message.batch_count = 0      # waiting for memory would be waiting for ever
         return ERR_PEER
     status = take_memory(r, head, &bodies)
     if status != OK:
