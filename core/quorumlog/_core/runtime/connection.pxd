@@ -11,7 +11,7 @@ from quorumlog._core.runtime.opening cimport Opening, OpeningSelf
 from quorumlog._core.runtime.receiving cimport Receiver
 from quorumlog._core.runtime.sending cimport SendQueue
 from quorumlog._core.runtime.sockets cimport Address
-from quorumlog._core.runtime.transport cimport Source, TransportStatus
+from quorumlog._core.runtime.source cimport Source
 from quorumlog._core.storage.batch cimport BatchPool
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -45,6 +45,13 @@ cdef struct Connection:
     Opening opening
     Receiver* receiver                 # of an accepted one, from the end of its opening
 
+# Counters of all connections together.
+cdef struct Traffic:
+    uint64_t sent_bytes
+    uint64_t received_bytes
+    uint64_t sent_frames
+    uint64_t received_frames
+
 # Who gets the messages.
 cdef struct Delivery:
     void (*on_message)(void* context, const Message* message, uint64_t now_ns) noexcept nogil
@@ -60,9 +67,9 @@ cdef int connection_opening(Connection* connection, const OpeningSelf* self) noe
 # The opening is accepted: sends what is left of it (an acceptor's proof) and opens for frames.
 cdef int connection_opened(Connection* connection, BatchPool* pool, node_t node, uint64_t now_ns) noexcept nogil
 # Accepted ones.  OK (perhaps now paused), ERR_PEER or ERR_CONNECTION_LOST.
-cdef int connection_read(Connection* connection, const Delivery* delivery, TransportStatus* status,
+cdef int connection_read(Connection* connection, const Delivery* delivery, Traffic* traffic,
                          uint64_t now_ns) noexcept nogil
 # Dialed ones have nothing to receive: OK, ERR_PEER or ERR_CONNECTION_LOST.
 cdef int connection_read_nothing(Connection* connection) noexcept nogil
 # OK (what is left waits for EPOLLOUT) or ERR_CONNECTION_LOST.
-cdef int connection_write(Connection* connection, SendQueue* queue, TransportStatus* status) noexcept nogil
+cdef int connection_write(Connection* connection, SendQueue* queue, Traffic* traffic) noexcept nogil

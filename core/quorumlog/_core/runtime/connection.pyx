@@ -19,7 +19,6 @@ from quorumlog._core.runtime.sockets cimport (
     EAGAIN, EPOLLIN, EPOLLOUT, iovec, poll_add, poll_change, poll_remove, socket_close, socket_read,
     socket_write,
 )
-from quorumlog._core.runtime.transport cimport TransportStatus
 from quorumlog._core.storage.batch cimport BatchPool
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -117,7 +116,7 @@ cdef int connection_opened(Connection* c, BatchPool* pool, node_t node, uint64_t
     return OK
 
 
-cdef int deliver_all(Connection* c, const Delivery* delivery, TransportStatus* status,
+cdef int deliver_all(Connection* c, const Delivery* delivery, Traffic* traffic,
                      uint64_t now_ns) noexcept nogil:
     """Hands over every whole message; why there is no further one."""
     cdef int reason
@@ -125,7 +124,7 @@ cdef int deliver_all(Connection* c, const Delivery* delivery, TransportStatus* s
         reason = receiver_next(c.receiver)
         if reason != OK:
             return reason
-        status.received_frames += 1
+        traffic.received_frames += 1
         delivery.on_message(delivery.context, &c.receiver.message, now_ns)
         receiver_done(c.receiver)
 
@@ -144,7 +143,7 @@ cdef ssize_t read_some(Connection* c, bint* drained) noexcept nogil:
     return n
 
 
-cdef int connection_read(Connection* c, const Delivery* delivery, TransportStatus* status,
+cdef int connection_read(Connection* c, const Delivery* delivery, Traffic* traffic,
                          uint64_t now_ns) noexcept nogil:
     cdef uint64_t bytes = 0
     cdef bint drained = False
@@ -154,7 +153,7 @@ cdef int connection_read(Connection* c, const Delivery* delivery, TransportStatu
         c.progress_ns = now_ns         # the waiting was ours
     while True:
         # Also before the first read: what waited for memory lies in the buffer.
-        reason = deliver_all(c, delivery, status, now_ns)
+        reason = deliver_all(c, delivery, traffic, now_ns)
         if reason == ERR_MEMORY:
             c.paused = True
             return OK if connection_arm(c, 0) == OK else ERR_CONNECTION_LOST
@@ -171,7 +170,7 @@ cdef int connection_read(Connection* c, const Delivery* delivery, TransportStatu
             return ERR_CONNECTION_LOST
         receiver_filled(c.receiver, n)
         bytes += n
-        status.received_bytes += n
+        traffic.received_bytes += n
         c.progress_ns = now_ns
     c.paused = False
     return OK if connection_arm(c, EPOLLIN) == OK else ERR_CONNECTION_LOST
@@ -189,7 +188,7 @@ cdef int connection_read_nothing(Connection* c) noexcept nogil:
     return ERR_PEER if n > 0 else ERR_CONNECTION_LOST
 
 
-cdef int connection_write(Connection* c, SendQueue* queue, TransportStatus* status) noexcept nogil:
+cdef int connection_write(Connection* c, SendQueue* queue, Traffic* traffic) noexcept nogil:
     cdef iovec vectors[VECTORS_MAX]
     cdef uint32_t count, i
     cdef uint64_t asked, bytes = 0
@@ -204,8 +203,8 @@ cdef int connection_write(Connection* c, SendQueue* queue, TransportStatus* stat
             break
         if n < 0:
             return ERR_CONNECTION_LOST
-        status.sent_frames += send_queue_written(queue, n)
-        status.sent_bytes += n
+        traffic.sent_frames += send_queue_written(queue, n)
+        traffic.sent_bytes += n
         bytes += n
         if <uint64_t>n < asked:
             break                      # the socket is full: EPOLLOUT tells when it isn't

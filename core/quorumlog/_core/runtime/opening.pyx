@@ -29,7 +29,7 @@ cdef enum:
 
 
 cdef uint8_t* hello_of(Opening* opening, uint8_t role) noexcept nogil:
-    return opening.hellos if role == ROLE_DIALER else opening.hellos + HELLO_BYTES
+    return &opening.hellos[0 if role == ROLE_DIALER else HELLO_BYTES]
 
 
 cdef void hello_write(Opening* opening, const OpeningSelf* self, const uint8_t* nonce) noexcept nogil:

@@ -16,7 +16,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     CONTROL_LANE_BYTES = 256 << 10     # reserve for control frames, beside the bulk's bound
 
-cdef enum LaneNumber:
+cdef enum:
     LANE_CONTROL = 0
     LANE_BULK = 1
     LANES = 2

@@ -9,7 +9,7 @@ from quorumlog._core.base.status cimport (
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message, message_drop_batches
 from quorumlog._core.runtime.connection cimport (
-    CONNECTION_FREE, CONNECTION_OPEN, CONNECTION_OPENING, Connection, Delivery, connection_arm,
+    CONNECTION_FREE, CONNECTION_OPEN, CONNECTION_OPENING, Connection, Delivery, Traffic, connection_arm,
     connection_close, connection_opened, connection_opening, connection_read, connection_read_nothing,
     connection_write,
 )
@@ -73,7 +73,8 @@ cdef struct Transport:
     Connections all
     uint64_t epoch_next
     Prng prng
-    TransportStatus status
+    Traffic traffic
+    TransportStatus status             # the rest of it
     uint64_t next_ns                   # nothing is due before
 
 
@@ -233,8 +234,8 @@ cdef uint32_t half_open_max(Transport* t, bint known_host) noexcept nogil:
     """Every peer keeps one proved connection; what remains is shared by the two half-open classes."""
     cdef uint32_t rest = t.options.connections_max - t.peer_count
     cdef uint32_t known = 2 * t.peer_count + 2
-    if known > rest / 2:
-        known = rest / 2
+    if known > rest // 2:
+        known = rest // 2
     return known if known_host else rest - known
 
 
@@ -315,7 +316,7 @@ cdef void opening_ready(Transport* t, Connection* c, uint64_t now_ns) noexcept n
 
 
 cdef void incoming_ready(Transport* t, Connection* c, uint64_t now_ns) noexcept nogil:
-    cdef int status = connection_read(c, &t.delivery, &t.status, now_ns)
+    cdef int status = connection_read(c, &t.delivery, &t.traffic, now_ns)
     if status != OK:
         connection_failed(t, c, status, now_ns)
     elif c.paused:
@@ -330,7 +331,7 @@ cdef void outgoing_ready(Transport* t, Connection* c, uint32_t events, uint64_t 
     if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
         status = connection_read_nothing(c)
     if status == OK and events & EPOLLOUT:
-        status = connection_write(c, &peer.queue, &t.status)
+        status = connection_write(c, &peer.queue, &t.traffic)
     if status != OK:
         connection_failed(t, c, status, now_ns)
 
@@ -416,7 +417,7 @@ cdef void transport_flush(Transport* t, uint64_t now_ns) noexcept nogil:
         # Armed for EPOLLOUT: the socket is full, it will say when it isn't.
         if not peer.reachable or send_queue_empty(&peer.queue) or peer.outgoing.armed & EPOLLOUT:
             continue
-        if connection_write(peer.outgoing, &peer.queue, &t.status) != OK:
+        if connection_write(peer.outgoing, &peer.queue, &t.traffic) != OK:
             connection_failed(t, peer.outgoing, ERR_CONNECTION_LOST, now_ns)
 
 
@@ -527,7 +528,7 @@ cdef int transport_add_peer(Transport* t, node_t node, const char* host, uint16_
     if peer != NULL:
         peer.address = address         # for the next dial
         return OK
-    if t.peer_count == PEERS_MAX or t.peer_count + 1 >= t.options.connections_max / 2:
+    if t.peer_count == PEERS_MAX or t.peer_count + 1 >= t.options.connections_max // 2:
         return ERR_USAGE
     peer = &t.peers[t.peer_count]
     t.peer_count += 1
@@ -547,4 +548,8 @@ cdef bint transport_reachable(const Transport* t, node_t peer) noexcept nogil:
 
 cdef void transport_status(const Transport* t, TransportStatus* out) noexcept nogil:
     out[0] = t.status
+    out.sent_bytes = t.traffic.sent_bytes
+    out.received_bytes = t.traffic.received_bytes
+    out.sent_frames = t.traffic.sent_frames
+    out.received_frames = t.traffic.received_frames
     out.connections = t.all.live
