@@ -104,14 +104,15 @@ class BuildExt(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
+
+    def run(self) -> None:
+        asked_for = Path(self.build_lib)
         if self.editable_mode:
-            # Where `build_ext --inplace` builds, so that each continues the other's work:
-            # an editable install would compile everything in a temporary directory.
+            # Built where `build_ext --inplace` builds, so that each continues the other's work:
+            # an editable install would compile everything again in a temporary directory.
             build = self.distribution.get_command_class("build")(self.distribution)
             build.ensure_finalized()
             self.build_lib, self.build_temp = build.build_platlib, build.build_temp
-
-    def run(self) -> None:
         self._force_if_built_otherwise()
         # Here and not earlier: `sdist`, `egg_info` and `--help` finalize this command too, and
         # would run Cython and list its C files as sources.
@@ -119,6 +120,12 @@ class BuildExt(build_ext):
         self._drop_modules(Path(self.build_lib), {self._file(e) for e in self.extensions})
         super().run()
         self._stamp.write_text(self._built_how)
+        if self.editable_mode:
+            # A strict editable install links to the modules in its own directory.
+            for file in map(self._file, self.extensions):
+                (asked_for / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Path(self.build_lib, file), asked_for / file)
+            self.build_lib = str(asked_for)
 
     def copy_extensions_to_source(self) -> None:
         # A copy is skipped where the target is newer: after a build of another profile it is.
