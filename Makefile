@@ -6,8 +6,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-# What the compiled modules are made of.
-SOURCES := setup.py $(shell find core \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' \))
+# What the compiled modules are made of; a directory changes when a file comes or goes.
+SOURCES := setup.py $(shell find core \( -type d -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' \))
 INSTALLED := $(VENV)/installed.stamp
 BUILT := build/built.stamp
 
@@ -41,7 +41,7 @@ test: $(BUILT)  ## all tests that CI runs; TESTS=tests/raft for some
 
 verify: $(BUILT)  ## ruff, cython-lint, mypy --strict, stubs against the compiled modules
 	$(PY) -m ruff check .
-	$(VENV)/bin/cython-lint core
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint core
 	$(PY) -m mypy
 	$(PY) .ci/stubs.py
 
