@@ -1,4 +1,4 @@
-"""CRC32C: every implementation against google-crc32c, RFC 3720's examples, and the law of pieces."""
+"""CRC32C: every implementation against google-crc32c, RFC 3720, and the law of pieces."""
 
 import random
 
@@ -6,7 +6,6 @@ import google_crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from quorumlog._core.bridge.testing_base import crc32c_kinds, crc32c_of
 
 KINDS = [*crc32c_kinds(), None]     # None: the one chosen

@@ -19,7 +19,7 @@ cdef extern from *:
 
     #define QL_CRC_POLYNOMIAL 0x82F63B78u
     #define QL_CRC_BLOCK_WORDS 512          /* of one chain: three of them fit into the first cache */
-    #define QL_CRC_THREE_WAY_MIN_BYTES 192  /* below, one chain is as fast */
+    #define QL_CRC_THREE_WAY_MIN_BYTES 128  /* below, one chain is as fast */
 
     static uint32_t ql_crc_table[8][256];
 
@@ -51,7 +51,8 @@ cdef extern from *:
         }
         for (int t = 1; t < 8; t++)
             for (int i = 0; i < 256; i++)
-                ql_crc_table[t][i] = ql_crc_table[0][ql_crc_table[t - 1][i] & 255] ^ (ql_crc_table[t - 1][i] >> 8);
+                ql_crc_table[t][i] = (ql_crc_table[t - 1][i] >> 8)
+                                   ^ ql_crc_table[0][ql_crc_table[t - 1][i] & 255];
         ql_crc_shift[1] = 1;                                   /* x^31 */
         for (int w = 1; w < 2 * QL_CRC_BLOCK_WORDS; w++) {     /* one word of nothing: times x^64 */
             memset(word, 0, 8);
@@ -70,7 +71,8 @@ cdef extern from *:
                 b = WORD(b, ql_crc_word(q)); \\
                 c = WORD(c, ql_crc_word(r)); \\
             } \\
-            crc = MOVE((uint32_t)a, ql_crc_shift[2 * words]) ^ MOVE((uint32_t)b, ql_crc_shift[words]) ^ (uint32_t)c; \\
+            crc = MOVE((uint32_t)a, ql_crc_shift[2 * words]) \\
+                ^ MOVE((uint32_t)b, ql_crc_shift[words]) ^ (uint32_t)c; \\
             p = r; \\
             n -= 24 * words; \\
         } \\
@@ -90,10 +92,12 @@ cdef extern from *:
         return (uint32_t)x;
     }
 
-    /* crc * shift, as 64 reflected bits, is crc * x^(64 w - 33) * x; the instruction brings x^32 more and reduces. */
+    /* crc * shift, as 64 reflected bits, is crc * x^(64 w - 33) * x; the instruction
+       brings x^32 more and reduces. */
     __attribute__((target("sse4.2,pclmul")))
     static inline uint32_t ql_crc_move(uint32_t crc, uint32_t shift) {
-        __m128i product = _mm_clmulepi64_si128(_mm_cvtsi32_si128((int)crc), _mm_cvtsi32_si128((int)shift), 0);
+        __m128i product = _mm_clmulepi64_si128(_mm_cvtsi32_si128((int)crc),
+                                               _mm_cvtsi32_si128((int)shift), 0);
         return (uint32_t)_mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(product));
     }
 
@@ -103,7 +107,9 @@ cdef extern from *:
     }
 
     static int ql_crc_has_serial(void) { return __builtin_cpu_supports("sse4.2") != 0; }
-    static int ql_crc_has_three_way(void) { return ql_crc_has_serial() && __builtin_cpu_supports("pclmul") != 0; }
+    static int ql_crc_has_three_way(void) {
+        return ql_crc_has_serial() && __builtin_cpu_supports("pclmul") != 0;
+    }
     static void ql_crc_look(void) { __builtin_cpu_init(); }
 
     #elif defined(__aarch64__)
@@ -146,7 +152,9 @@ cdef extern from *:
     }
 
     static int ql_crc_has_serial(void) { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
-    static int ql_crc_has_three_way(void) { return ql_crc_has_serial() && (getauxval(AT_HWCAP) & HWCAP_PMULL) != 0; }
+    static int ql_crc_has_three_way(void) {
+        return ql_crc_has_serial() && (getauxval(AT_HWCAP) & HWCAP_PMULL) != 0;
+    }
     static void ql_crc_look(void) { }
 
     #else
@@ -161,7 +169,6 @@ cdef extern from *:
     static ql_crc_function ql_crc_functions[3];     /* NULL: not on this processor */
     static ql_crc_function ql_crc_chosen;
 
-    static uint32_t ql_crc_serial_out_of_line(uint32_t crc, const uint8_t *p, size_t n);
     #if defined(__x86_64__)
     __attribute__((target("sse4.2")))
     #endif
@@ -176,7 +183,9 @@ cdef extern from *:
         if (ql_crc_has_serial()) ql_crc_functions[1] = ql_crc_chosen = ql_crc_serial_out_of_line;
         if (ql_crc_has_three_way()) ql_crc_functions[2] = ql_crc_chosen = ql_crc_raw_three_way;
     }
-    static inline uint32_t ql_crc_run(uint32_t crc, const void *p, size_t n) { return ~ql_crc_chosen(~crc, p, n); }
+    static inline uint32_t ql_crc_run(uint32_t crc, const void *p, size_t n) {
+        return ~ql_crc_chosen(~crc, p, n);
+    }
     static int ql_crc_has(int kind) { return kind >= 0 && kind < 3 && ql_crc_functions[kind] != NULL; }
     static uint32_t ql_crc_by(int kind, uint32_t crc, const void *p, size_t n) {
         return ql_crc_has(kind) ? ~ql_crc_functions[kind](~crc, p, n) : 0;
