@@ -1,4 +1,4 @@
-"""How hard the tests try: QUORUMLOG_DEPTH=deep (make fuzz, make crash) looks further than CI does."""
+"""How hard the tests try: with QUORUMLOG_DEPTH=deep (make fuzz, make crash) harder than in CI."""
 
 import os
 
