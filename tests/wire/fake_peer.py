@@ -49,7 +49,8 @@ class World:
             if until():
                 return
             self.turn(1, advance_ns)
-        raise AssertionError(f"still not so after {TURNS_MAX} turns: {[n.status() for n in self.nodes]}")
+        seen = [node.status() for node in self.nodes]
+        raise AssertionError(f"still not so after {TURNS_MAX} turns: {seen}")
 
     def settle(self) -> None:
         """Enough turns for everything under way on loopback to be seen."""
@@ -146,7 +147,7 @@ def dial(
     role: int = DIALER,
     source: str = "127.0.0.1",
 ) -> socket.socket:
-    """Opens a connection to a compiled node as `hello` says; the acceptor's proof is checked too."""
+    """Opens a connection to a compiled node as `hello` says; checks the acceptor's proof too."""
     peer = world.connect(node.port, source)
     world.send(peer, hello.encode())
     answer = world.receive(peer, 128)

@@ -1,4 +1,4 @@
-"""Frames: the compiled encoder and receiver against the Python ones, and everything wrong refused."""
+"""Frames: the compiled encoder and receiver against the Python ones; everything wrong refused."""
 
 import dataclasses
 import struct
@@ -63,7 +63,9 @@ def test_encoder_writes_what_the_format_page_says(made: Frame) -> None:
 
 @given(st.lists(frames(), max_size=6), st.data())
 @settings(max_examples=200)
-def test_receiver_hands_out_what_was_sent_however_it_is_cut(sent: list[Frame], data: st.DataObject) -> None:
+def test_receiver_hands_out_what_was_sent_however_it_is_cut(
+    sent: list[Frame], data: st.DataObject
+) -> None:
     stream = b"".join(made.encode() for made in sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     decoder = core.Decoder(NODE, PEER)
@@ -163,7 +165,8 @@ def test_every_flipped_bit_is_noticed() -> None:
             decoder = core.Decoder(NODE, PEER)
             assert decoder.feed(bytes(mutated)) == []
             # Only a batch count that fell or a length that asks for more can leave it waiting.
-            assert decoder.status == ERR_PEER or (at in range(8, 16) and decoder.status == ERR_AGAIN)
+            waits = at in range(8, 16) and decoder.status == ERR_AGAIN
+            assert waits or decoder.status == ERR_PEER
 
 
 def test_wrong_crc_in_front_of_a_huge_body_takes_no_memory() -> None:

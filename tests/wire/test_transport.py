@@ -1,6 +1,8 @@
-"""Whole transports on loopback: delivery, refusals, back-pressure, reconnects, floods and bounds."""
+"""Whole transports on loopback: delivery, refusals, back-pressure, reconnects, floods, bounds."""
 
+import contextlib
 import dataclasses
+import itertools
 import os
 import resource
 import socket
@@ -189,13 +191,19 @@ def test_dials_back_off_and_differ_by_seed(world: World) -> None:
         schedules.append(waits)
         assert 10 * MILLISECOND <= waits[0] < 20 * MILLISECOND
         assert all(640 * MILLISECOND <= wait < 1280 * MILLISECOND for wait in waits[6:])
-        assert all(b > a / 2 for a, b in zip(waits, waits[1:], strict=False))
+        assert all(b > a / 2 for a, b in itertools.pairwise(waits))
     assert schedules[0] != schedules[1]
 
 
 @pytest.mark.parametrize(
     ("node", "host", "port"),
-    [(0, "127.0.0.1", 1), (1, "127.0.0.1", 1), (2, "127.0.0.1", 0), (2, "localhost", 1), (2, "", 1)],
+    [
+        (0, "127.0.0.1", 1),
+        (1, "127.0.0.1", 1),
+        (2, "127.0.0.1", 0),
+        (2, "localhost", 1),
+        (2, "", 1),
+    ],
 )
 def test_peers_that_make_no_sense(world: World, node: int, host: str, port: int) -> None:
     assert world.node(1).add_peer(node, port, host) == ERR_USAGE
@@ -219,7 +227,8 @@ def test_options_that_make_no_sense(world: World, options: dict[str, Any]) -> No
 
 def test_a_port_in_use_says_so(world: World) -> None:
     port = world.node(1).port
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+    said = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    with pytest.raises(OSError, match=said):
         world.node(2, port=port)
 
 
@@ -229,7 +238,9 @@ WRONG_STREAMS = {
     "foreign sender": heartbeat(sender=3, target=1).encode(),
     "foreign target": heartbeat(sender=2, target=3).encode(),
     "foreign protocol": dataclasses.replace(heartbeat(sender=2, target=1), protocol=9).encode(),
-    "oversized": dataclasses.replace(append(1, 9, sender=2, target=1), length=(32 << 20) + 1).encode(),
+    "oversized": dataclasses.replace(
+        append(1, 9, sender=2, target=1), length=(32 << 20) + 1
+    ).encode(),
     "garbage": b"\xff" * 200,
     "zeros": bytes(200),
     "a second hello": dialer_hello().encode(),
@@ -299,12 +310,12 @@ def test_a_pool_at_its_limit_stops_reading_and_nothing_is_lost(world: World) -> 
     one.add_peer(2, two.port)
     two.add_peer(1, one.port)
     world.pump(lambda: one.reachable(2) and two.reachable(1))
-    held = two.pool.hold(3_500_000)
+    held = two.pool.hold(3_900_000)
     for number in range(40):
         one.send(append(number, 400_000).native())
     for _ in range(300):
         world.turn(advance_ns=2 * MILLISECOND)
-    assert len(two.messages) <= 1
+    assert two.messages == []
     assert two.pool.used_bytes <= 4 << 20
     assert two.status()["refused_frames"] == 0
     # Another peer's connection that is waiting must not make the reactor spin.
@@ -324,10 +335,8 @@ def test_one_turn_reads_a_bounded_number_of_bytes(world: World) -> None:
     at = 0
     most = before = 0
     while node.status()["received_bytes"] < len(data):
-        try:
+        with contextlib.suppress(BlockingIOError):
             at += peer.send(data[at:])
-        except BlockingIOError:
-            pass
         node.step(world.now_ns, 1)
         received = node.status()["received_bytes"]
         most, before = max(most, received - before), received
@@ -355,7 +364,6 @@ def test_a_thousand_hostile_connections(world: World, source: str) -> None:
     node.add_peer(2, 1)
     node.add_peer(3, 1)
     first = dial(world, node, dialer_hello(2))
-    dialer_hello().encode()
     before = resident_bytes()
     most = 0
     for number in range(1000):

@@ -1,7 +1,7 @@
-"""docs/format.md 1 and 8 a second time, with struct and packages: what the compiled wire is held against.
+"""docs/format.md 1 and 8 a second time, with struct and packages: the compiled wire is held to it.
 
-Shares no code with quorumlog.  `Frame` and `Body` are plain data; every function takes the chance to
-be told something wrong, because the tests mostly need wrong bytes.
+Shares no code with quorumlog.  `Frame`, `Body` and `Hello` are plain data that can be told
+something wrong, because the tests mostly need wrong bytes.
 """
 
 import hashlib
@@ -152,7 +152,9 @@ class Hello:
         )
 
 
-def proof(token: bytes, role: int, dialer: bytes, acceptor: bytes, magic: int = 0x46504C51) -> bytes:
+def proof(
+    token: bytes, role: int, dialer: bytes, acceptor: bytes, magic: int = 0x46504C51
+) -> bytes:
     mac = hmac.new(token, bytes([role]) + dialer + acceptor, hashlib.sha256).digest()
     rest = mac + bytes(8)
     return struct.pack("<II", magic, crc(rest)) + rest

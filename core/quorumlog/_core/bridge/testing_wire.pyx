@@ -6,7 +6,7 @@ a batch coming out (identity bytes, body bytes).
 """
 
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
+from quorumlog._core.base.status cimport ERR_AGAIN, OK
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, Message, message_drop_batches
 from quorumlog._core.runtime.receiving cimport (
     Receiver, receiver_close, receiver_done, receiver_filled, receiver_next, receiver_open,
