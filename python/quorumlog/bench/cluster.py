@@ -70,7 +70,7 @@ def _run_processes(
         "quorumlog.bench.worker",
         group=GROUP,
         machine=options.machine,
-        writer=options.writer,
+        options={"writer": options.writer},
     ) as fleet:
         leader = fleet.leader()
         said(f"{leader} leads; loading it for {options.seconds:g} s")
@@ -114,7 +114,12 @@ def _run_threads(
     try:
         for name, worker in workers.items():
             worker.open(
-                str(root / name), addresses[name], addresses, GROUP, options.machine, options.writer
+                str(root / name),
+                addresses[name],
+                addresses,
+                GROUP,
+                options.machine,
+                {"writer": options.writer},
             )
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import uuid
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ import quorumlog as ql
 from quorumlog.processes.channel import RemoteError, Worker, WorkerGone
 
 POLL_SECONDS = 0.005
+OPEN_SECONDS = 60.0
 
 
 class FleetError(RuntimeError):
@@ -27,7 +29,7 @@ def free_addresses(count: int) -> list[str]:
     try:
         for one in held:
             one.bind(("127.0.0.1", 0))
-        return ["127.0.0.1:{}".format(one.getsockname()[1]) for one in held]
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
     finally:
         for one in held:
             one.close()
@@ -51,12 +53,12 @@ class Fleet:
         *,
         group: str,
         machine: str,
-        writer: str = "auto",
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.root = root
         self.names = [f"n{number}" for number in range(1, count + 1)]
         self.group = group
-        self._module, self._machine, self._writer = module, machine, writer
+        self._module, self._machine, self._options = module, machine, options or {}
         root.mkdir(parents=True, exist_ok=True)
         create_nodes(root, self.names)
         self._addresses = dict(zip(self.names, free_addresses(count), strict=True))
@@ -65,10 +67,9 @@ class Fleet:
     def __enter__(self) -> Fleet:
         try:
             for name in self.names:
-                self._spawn(name)
-            opening = {name: self._open(name) for name in self.names}
-            for future in opening.values():
-                future.result(60)
+                self.workers[name] = self._spawn(name)
+            for opening in [self._open(self.workers[name], name) for name in self.names]:
+                opening.result(OPEN_SECONDS)
         except BaseException:
             self.kill_all()
             raise
@@ -85,29 +86,32 @@ class Fleet:
         else:
             self.kill_all()
 
-    def _spawn(self, name: str) -> None:
-        self.workers[name] = Worker(
-            [sys.executable, "-m", self._module], self.root / f"{name}.log"
-        )
+    def _spawn(self, name: str) -> Worker:
+        return Worker([sys.executable, "-m", self._module], self.root / f"{name}.log")
 
-    def _open(self, name: str) -> Any:
-        return self.workers[name].start_call(
+    def _open(self, worker: Worker, name: str) -> Future[Any]:
+        return worker.start_call(
             "open",
             directory=str(self.root / name),
             listen=self._addresses[name],
             peers=self._addresses,
             group=self.group,
             machine=self._machine,
-            writer=self._writer,
+            options=self._options,
         )
 
     def kill(self, name: str) -> None:
         self.workers[name].kill()
 
     def restart(self, name: str) -> None:
-        """A new process over the same data directory and address."""
-        self._spawn(name)
-        self._open(name).result(60)
+        """A new process over the same data directory and address, in its place once it is open."""
+        worker = self._spawn(name)
+        try:
+            self._open(worker, name).result(OPEN_SECONDS)
+        except BaseException:
+            worker.kill()
+            raise
+        self.workers[name] = worker
 
     def close(self) -> None:
         """Ends all cleanly; a child that could not is an error."""

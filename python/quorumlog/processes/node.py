@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,11 +41,17 @@ class NodeWorker:
         }
 
     def open(
-        self, directory: str, listen: str, peers: dict[str, str], group: str, machine: str, writer: str
+        self,
+        directory: str,
+        listen: str,
+        peers: dict[str, str],
+        group: str,
+        machine: str,
+        options: dict[str, Any],
     ) -> dict[str, Any]:
         self.machine = self._machines[machine]()
         self._node = ql.Node.open(
-            directory, listen=listen, peers=peers, options=ql.NodeOptions(writer=writer)
+            directory, listen=listen, peers=peers, options=ql.NodeOptions(**options)
         )
         self._group = self._node.raft(group, self.machine)
         return {"name": self._node.name, "address": self._node.address}
@@ -75,14 +80,3 @@ class NodeWorker:
         if self._node is not None:
             self._node.close()
             self._node = self._group = None
-
-
-def plain(value: Any) -> Any:
-    """A dataclass of statuses as what JSON can carry."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
