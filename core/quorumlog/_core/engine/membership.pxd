@@ -14,7 +14,8 @@ cdef struct Membership:
     Quorum quorum
 
 
-# Voters by majority, ordered by node id so that slots agree on all nodes.  ERR_USAGE: none, too many, twice the same.
+# Voters by majority, ordered by node id so that slots agree on all nodes.  ERR_USAGE: none, too many,
+# twice the same, or node 0.
 cdef int membership_open(Membership* membership, const node_t* voters, uint32_t count) noexcept nogil
-cdef int32_t membership_slot(const Membership* membership, node_t node) noexcept nogil       # -1: not a member
+cdef int32_t membership_slot(const Membership* membership, node_t node) noexcept nogil    # -1: not a member
 cdef bint membership_votes(const Membership* membership, node_t node) noexcept nogil

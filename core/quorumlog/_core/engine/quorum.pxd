@@ -38,7 +38,10 @@ cdef enum Tally:
     TALLY_LOST = 2
 
 
+# Members, and a number or weights that the members can reach: to be asked when a rule is made.
+cdef bint rule_valid(const Rule* rule) noexcept nogil
 cdef bint rule_holds(const Rule* rule, uint32_t nodes) noexcept nogil        # is this set a quorum?
+# A node in both sets counts as refused.
 cdef int rule_tally(const Rule* rule, uint32_t granted, uint32_t refused) noexcept nogil
 cdef index_t rule_acked(const Rule* rule, const index_t* match) noexcept nogil   # match by slot
 
@@ -48,5 +51,6 @@ cdef index_t acked_index(const Quorum* quorum, const index_t* match) noexcept no
 cdef uint32_t quorum_members(const Quorum* quorum) noexcept nogil
 
 cdef void quorum_majority(Quorum* quorum, uint32_t members) noexcept nogil
-# True if every elect quorum meets every commit quorum (of each half); else a disjoint pair as witness.
+# True if every elect quorum meets every commit quorum (of each half); else a disjoint pair as witness, each
+# of which is a smallest quorum.  Tries all subsets: for when a rule is made.
 cdef bint quorum_intersects(const Quorum* quorum, uint32_t* elect, uint32_t* commit) noexcept nogil

@@ -9,7 +9,6 @@ last use lies furthest back in the log goes first.
 """
 
 from quorumlog._core.base.types cimport index_t
-from quorumlog._core.storage.batch cimport Batch
 
 from libc.stdint cimport uint32_t, uint64_t
 

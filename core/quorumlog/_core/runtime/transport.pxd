@@ -8,14 +8,10 @@ us.  Received batches come from the transport's pool; a message is handed to
 
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message
+from quorumlog._core.runtime.source cimport Source
 from quorumlog._core.storage.batch cimport BatchPool
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-
-# What an epoll registration's data.ptr points at.
-cdef struct Source:
-    void (*ready)(void* self, uint32_t events, uint64_t now_ns) noexcept nogil
-    void* self
 
 cdef struct TransportOptions:
     node_t node
