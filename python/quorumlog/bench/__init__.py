@@ -1,1 +1,1 @@
-"""Benchmarks that come with the package: a real cluster (`cluster`) and the bare C limit (`limit`)."""
+"""Benchmarks: a real cluster under load (`cluster`), and the bare C limit (`limit`)."""

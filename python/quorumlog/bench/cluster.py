@@ -191,7 +191,7 @@ def _result(
 def run_with_limit(
     options: BenchOptions, pairs: int, said: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Limit and cluster in turn, `pairs` times; medians, and the cluster's as a fraction of the limit's.
+    """Limit and cluster in turn, `pairs` times; the medians and the fraction they make.
 
     The first limit run tries all variants, the others repeat the best of them.
     """
@@ -217,7 +217,13 @@ def run_with_limit(
     limit = _median_run(limits)
     result["limit"] = {
         key: limit[key]
-        for key in ("variant", "entries_per_second", "latency_us", "syncs_per_second", "cpu_seconds")
+        for key in (
+            "variant",
+            "entries_per_second",
+            "latency_us",
+            "syncs_per_second",
+            "cpu_seconds",
+        )
     }
     result["limit"]["variants"] = {
         one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]

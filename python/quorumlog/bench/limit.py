@@ -1,6 +1,7 @@
 """Compiles and runs the limit program (`limit.c`): what this machine could do at best.
 
-Three variants of writing the log are run one after the other; the best of them is the limit of that run.
+Three variants of writing the log are run one after the other; the best of them is the limit of that
+run.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ def cache_directory() -> Path:
         except OSError:
             continue
         # Somebody else could have made it, or could put another program in our program's place.
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
-            if not status.st_mode & 0o022 and os.access(path, os.W_OK):
-                return path
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if ours and not status.st_mode & 0o022 and os.access(path, os.W_OK):
+            return path
     return Path(tempfile.mkdtemp(prefix="quorumlog-limit-"))
 
 
@@ -136,7 +137,7 @@ def run_limit(
     mode: Literal["batch", "single"] = "batch",
     **options: Any,
 ) -> dict[str, Any]:
-    """All variants in turn.  The best is the one with most entries a second, one at a time the lowest p50.
+    """All variants in turn.  Best is most entries a second, or one at a time the lowest p50.
 
     A variant this machine refuses (io_uring in many containers) is reported as such and left out.
     """

@@ -1,9 +1,10 @@
-"""The load of a benchmark: proposals from one Python thread beside the leader, a bounded number in flight.
+"""The load of a benchmark: one Python thread beside the leader, a bounded number in flight.
 
-It is a closed loop: a new proposal is made when an older one has been answered.  Each latency begins before
-the call that proposes and ends when the thread has seen the answer, and every proposal of the measured
-time is counted, so a stall shows in as many latencies as proposals were waiting (mode single: exactly one).
-What a closed loop can't show is the queue that callers who don't wait for one another would have formed.
+It is a closed loop: a new proposal is made when an older one has been answered. Each latency begins
+before the call that proposes and ends when the thread has seen the answer, and every proposal of
+the measured time is counted, so a stall shows in as many latencies as proposals were waiting (mode
+single: exactly one). What a closed loop can't show is the queue that callers who don't wait for one
+another would have formed.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def stamp_bytes(stamp: int, payload: int) -> bytes:
 
 
 class Load:
-    """Drives one group for a while.  `at_start` is called when the warm-up is over, `at_end` when the time is."""
+    """Drives one group; `at_start` and `at_end` are called around the measured time."""
 
     def __init__(
         self,
@@ -127,12 +128,12 @@ class Load:
             now = time.perf_counter_ns()
         self._measured.seconds = (now - self._began) / 1e9
         self._at_end()
-        self._began = 0                    # what is still in flight is awaited, but not counted
+        self._began = 0  # what is still in flight is awaited, but not counted
         while self._flying:
             self._settle(self._options.batch if options.mode == "batch" else 1)
         return self._measured
 
-    # ---- one at a time ------------------------------------------------------------------------------
+    # ---- one at a time ----
 
     def _single(self) -> Callable[[], None]:
         group, options, measured = self._group, self._options, self._measured
@@ -153,7 +154,7 @@ class Load:
 
         return step
 
-    # ---- with a window ------------------------------------------------------------------------------
+    # ---- with a window ----
 
     def _submit_one(self) -> Callable[[], ql.Submission]:
         submit, payload = self._group.submit, self._options.payload
@@ -168,7 +169,8 @@ class Load:
         length = min(8, options.payload)
 
         def submit() -> ql.Submission:
-            room[:length] = stamp_bytes(self._stamp, options.payload)   # copied before the call returns
+            # The call copies before it returns, so the buffer can be stamped again next time.
+            room[:length] = stamp_bytes(self._stamp, options.payload)
             return submit_many((buffer, offsets))
 
         return submit
@@ -176,7 +178,7 @@ class Load:
     def _pipelined(
         self, submit: Callable[[], ql.Submission], turn: int, count: int
     ) -> Callable[[], None]:
-        """Up to `turn` submissions, then takes in the answers that are there; waits when the window is full."""
+        """Up to `turn` submissions, then takes in the answers that are there; waits if full."""
         flying, window, clock = self._flying, self._options.window_of(), time.perf_counter_ns
 
         def step() -> None:

@@ -10,7 +10,7 @@ import quorumlog as ql
 
 
 class SumMachine(ql.StateMachine):
-    """Counts entries and sums the payload's 64-bit words, modulo 2**64; one call per batch, no copy."""
+    """Counts entries and sums the payload's 64-bit words modulo 2**64, a batch at a time."""
 
     def __init__(self) -> None:
         self.entries = 0

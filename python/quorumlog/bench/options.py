@@ -26,8 +26,8 @@ class BadOptions(ValueError):
 class BenchOptions:
     """One benchmark of a cluster.
 
-    `batch` is the number of entries of one `submit_many` (mode batch); `window` how many submissions
-    are kept in flight (0: a default by mode, see `load.py`).
+    `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
+    submissions are kept in flight (0: a default by mode, see `load.py`).
     """
 
     protocol: str = "raft"

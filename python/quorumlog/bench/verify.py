@@ -1,8 +1,8 @@
 """`verified`: what all nodes have on disk after a run, against what was acknowledged.
 
-Every log is read back with each checksum verified; as far as was acknowledged all logs hold the same
-batches (first index, count, term and body checksum); and the first of them holds, at the index of each
-acknowledgement, the very bytes that were proposed.
+Every log is read back with each checksum verified; as far as was acknowledged all logs hold the
+same batches (first index, count, term and body checksum); and the first of them holds, at the index
+of each acknowledgement, the very bytes that were proposed.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _check_batch(
     if len(rows) == 1 and rows["count"][0] > 1:
         expected = whole.reshape(-1, payload)
         if rows["count"][0] != one.count or one.count != len(expected):
-            raise Different(f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer")
+            raise Different(
+                f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer"
+            )
         same = np.array_equal(content[stamp:], whole[stamp:])
         stamps = entries[:1, :stamp]
     else:

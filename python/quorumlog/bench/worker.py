@@ -42,7 +42,9 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
 
 class BenchWorker(NodeWorker):
     def __init__(self) -> None:
-        super().__init__({name: lambda name=name: make_machine(name) for name in ("none", "python")})
+        super().__init__(
+            {name: lambda name=name: make_machine(name) for name in ("none", "python")}
+        )
 
     def load(
         self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str

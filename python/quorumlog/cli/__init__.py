@@ -1,4 +1,4 @@
-"""The `quorumlog` command: click for the words, rich for the tables.  Each command is in a file of its own."""
+"""The `quorumlog` command: click for the words, rich for the tables, a file for each command."""
 
 from __future__ import annotations
 

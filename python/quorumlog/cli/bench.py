@@ -44,7 +44,7 @@ def cluster(
     protocol: str, processes: bool, with_limit: bool, pairs: int, only_json: bool, **rest: Any
 ) -> None:
     """Load a real cluster on loopback; the last line printed is a JSON object."""
-    console = Console(stderr=True, quiet=only_json)
+    console = Console(stderr=True, quiet=only_json, log_path=False)
     try:
         options = BenchOptions(
             protocol=protocol, shape="processes" if processes else "threads", **rest
@@ -90,7 +90,7 @@ def limit(variant: str, processes: bool, only_json: bool, **rest: Any) -> None:
 
     It writes up to 2 GiB a node before the clock starts, and removes it afterwards.
     """
-    console = Console(stderr=True, quiet=only_json)
+    console = Console(stderr=True, quiet=only_json, log_path=False)
     variants = [one for one in limit_program.VARIANTS if variant in ("all", one)]
     try:
         with console.status(f"variants {', '.join(variants)}"):
@@ -114,7 +114,7 @@ def limit(variant: str, processes: bool, only_json: bool, **rest: Any) -> None:
 def _columns(title: str) -> Table:
     table = Table(title=title)
     table.add_column("")
-    for name in ("entries/s", "p50 µs", "p99 µs", "p99.9 µs", "syncs/s", "cpu s", "verified"):
+    for name in ("entries/s", "p50 µs", "p99 µs", "p99.9 µs", "syncs/s", "cpu s", "ok"):
         table.add_column(name, justify="right")
     return table
 

@@ -26,7 +26,7 @@ Verdict = Literal["good", "note", "warning", "bad"]
 ROUNDS = 100
 SECONDS = 1.0
 BLOCK_BYTES = 4096
-IO_URING_SETUP = 425                    # the same number on x86-64 and on arm64
+IO_URING_SETUP = 425  # the same number on x86-64 and on arm64
 IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 OVER_THE_NET = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"}
 
@@ -55,7 +55,9 @@ def examine(directory: Path) -> list[Finding]:
 
 def _python() -> Finding:
     free = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    found = f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__}"
+    found = (
+        f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__}"
+    )
     return Finding("python", found + (", free-threaded" if free else ""), "good")
 
 
@@ -70,7 +72,9 @@ def _build() -> Finding:
     found = f"quorumlog {quorumlog.__version__}, profile {profile}"
     if profile in ("release", "in place"):
         return Finding("build", found, "good")
-    return Finding("build", found, "warning", f"a {profile} build is slow; its figures mean nothing")
+    return Finding(
+        "build", found, "warning", f"a {profile} build is slow; its figures mean nothing"
+    )
 
 
 def _kernel() -> Finding:
@@ -95,7 +99,9 @@ def _processor() -> Finding:
         found += f" ({usable} usable)"
     if flags & {"sse4_2", "crc32"}:
         return Finding("processor", found + ", CRC32C instruction", "good")
-    return Finding("processor", found, "warning", "no CRC32C instruction: checksums come from tables")
+    return Finding(
+        "processor", found, "warning", "no CRC32C instruction: checksums come from tables"
+    )
 
 
 def _io_uring() -> Finding:
@@ -129,7 +135,10 @@ def mount_of(directory: Path) -> tuple[str, str, str]:
 def _write_cache(directory: Path) -> str:
     device = os.stat(directory).st_dev
     node = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
-    for candidate in (node / "queue" / "write_cache", node.resolve().parent / "queue" / "write_cache"):
+    for candidate in (
+        node / "queue" / "write_cache",
+        node.resolve().parent / "queue" / "write_cache",
+    ):
         if candidate.is_file():
             return candidate.read_text().strip()
     return "unknown"
@@ -141,7 +150,12 @@ def _file_system(directory: Path) -> Finding:
     if kind in IN_MEMORY:
         return Finding("file system", found, "bad", "lies in memory: nothing survives a power cut")
     if kind in OVER_THE_NET:
-        return Finding("file system", found, "warning", "a network file system: locks and syncs are what its server makes of them")
+        return Finding(
+            "file system",
+            found,
+            "warning",
+            "a network file system: locks and syncs are what its server makes of them",
+        )
     return Finding("file system", found, "good")
 
 
@@ -176,7 +190,7 @@ def _timed(once: Callable[[int], None]) -> str:
 
 def _sync_latencies(directory: Path) -> list[Finding]:
     """One 4 KiB block made durable, in the three ways a log could do it."""
-    block = mmap.mmap(-1, BLOCK_BYTES)           # page-aligned, as O_DIRECT wants it
+    block = mmap.mmap(-1, BLOCK_BYTES)  # page-aligned, as O_DIRECT wants it
     block[:] = b"q" * BLOCK_BYTES
     findings = []
     try:
@@ -193,7 +207,9 @@ def _sync_latencies(directory: Path) -> list[Finding]:
             findings.append(Finding("overwrite + fdatasync", _timed(append), "good"))
             findings.append(_direct(Path(file.name), block))
     except OSError as error:
-        findings.append(Finding("sync", f"{error}", "bad", f"{directory} can't be written and synced"))
+        findings.append(
+            Finding("sync", f"{error}", "bad", f"{directory} can't be written and synced")
+        )
     return findings
 
 
@@ -202,7 +218,9 @@ def _direct(path: Path, block: mmap.mmap) -> Finding:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_DSYNC)
     except OSError as error:
-        return Finding(name, f"refused: {error.strerror}", "note", "small writes go through the page cache")
+        return Finding(
+            name, f"refused: {error.strerror}", "note", "small writes go through the page cache"
+        )
     try:
         return Finding(
             name, _timed(lambda number: _write(descriptor, block, number * BLOCK_BYTES)), "good"

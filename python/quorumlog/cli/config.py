@@ -52,14 +52,13 @@ def _node(table: dict[str, Any], base: Path) -> NodeConfig:
     directory = base / _text(table, "directory")
     if not directory.is_dir():
         raise BadConfig(
-            f"directory = {str(directory)!r} is not there; make it with: quorumlog init {directory} --name NAME"
+            f"directory = {str(directory)!r} is not there;"
+            f" make it with: quorumlog init {directory} --name NAME"
         )
     peers = _table(table, "peers")
     for name, address in peers.items():
         _address(address, f"peers.{name}")
-    groups = [
-        _group(name, settings, base) for name, settings in _table(table, "groups").items()
-    ]
+    groups = [_group(name, settings, base) for name, settings in _table(table, "groups").items()]
     if not groups:
         raise BadConfig("no group: add a table [groups.NAME]")
     return NodeConfig(
@@ -78,7 +77,7 @@ def _group(name: str, settings: Any, base: Path) -> GroupConfig:
     _known(settings, {"protocol", "machine", "options"}, place)
     protocol = settings.get("protocol", "raft")
     if protocol != "raft":
-        raise BadConfig(f"{place}.protocol = {protocol!r}: only \"raft\" is there")
+        raise BadConfig(f'{place}.protocol = {protocol!r}: only "raft" is there')
     machine = settings.get("machine")
     return GroupConfig(
         name=name,
@@ -90,7 +89,7 @@ def _group(name: str, settings: Any, base: Path) -> GroupConfig:
 def _machine(text: Any, place: str) -> Callable[[], ql.StateMachine]:
     """`package.module:Class`: imported and called with no arguments when the node starts."""
     if not isinstance(text, str) or text.count(":") != 1:
-        raise BadConfig(f"{place} = {text!r}: must read \"package.module:Class\"")
+        raise BadConfig(f'{place} = {text!r}: must read "package.module:Class"')
     module_name, _, class_name = text.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -124,7 +123,7 @@ def _known(table: dict[str, Any], names: set[str], place: str) -> None:
 def _text(table: dict[str, Any], key: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value:
-        raise BadConfig(f"{key} = \"…\" is required" if value is None else f"{key} must be a text")
+        raise BadConfig(f'{key} = "…" is required' if value is None else f"{key} must be a text")
     return value
 
 
@@ -138,6 +137,6 @@ def _table(table: dict[str, Any], key: str, place: str = "") -> dict[str, Any]:
 def _address(value: Any, place: str) -> str:
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise BadConfig(f"{place} = {value!r}: must read \"address:port\", like \"127.0.0.1:7101\"")
+        raise BadConfig(f'{place} = {value!r}: must read "address:port", like "127.0.0.1:7101"')
     assert isinstance(value, str)
     return value

@@ -29,8 +29,8 @@ def demo(
 ) -> None:
     """Replicate every line of an input on three node processes, and kill the leader in the middle.
 
-    Ends with 0 only if every acknowledged line is in all three state machines exactly once and in the
-    same order.
+    Ends with 0 only if every acknowledged line is in all three state machines exactly once and in
+    the same order.
     """
     if not 1 <= proposers <= 64 or not 1 <= batch <= 4096:
         raise click.UsageError("--proposers is 1 to 64, --batch 1 to 4096")

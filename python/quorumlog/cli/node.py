@@ -20,7 +20,9 @@ TOKEN_BYTES = 32
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="The node's name, unlike any other in the cluster.")
-@click.option("--cluster", type=click.UUID, help="The cluster's uuid; a new one is made without it.")
+@click.option(
+    "--cluster", type=click.UUID, help="The cluster's uuid; a new one is made without it."
+)
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -45,7 +47,8 @@ def init(directory: Path, name: str, cluster: uuid.UUID | None, token_file: Path
         raise click.ClickException(str(error)) from error
     click.echo(f"made {directory}: node {name} of cluster {made}")
     if cluster is None:
-        click.echo(f"other nodes: quorumlog init DIR --name NAME --cluster {made} --token-file {token_file}")
+        rest = f"--cluster {made} --token-file {token_file}"
+        click.echo(f"other nodes: quorumlog init DIR --name NAME {rest}")
 
 
 def _token(path: Path) -> bytes:
@@ -57,7 +60,9 @@ def _token(path: Path) -> bytes:
         except (OSError, ValueError) as error:
             raise click.ClickException(f"{path} does not hold a token in hex: {error}") from error
         if not 16 <= len(token) <= TOKEN_BYTES:
-            raise click.ClickException(f"{path} holds {len(token)} bytes; a token has 16 to 32") from None
+            raise click.ClickException(
+                f"{path} holds {len(token)} bytes; a token has 16 to 32"
+            ) from None
         return token
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """The demo's state machine: lines in the order of the log, each once, whatever was proposed twice.
 
-An entry is the line's id (u64, little-endian) and its bytes.  A proposer whose outcome is unknown proposes
-again under the same id; an id that was applied before is passed over.  That makes retries safe without
-the proposer's asking first, and works across nodes and their restarts.
+An entry is the line's id (u64, little-endian) and its bytes. A proposer whose outcome is unknown
+proposes again under the same id; an id that was applied before is passed over. That makes retries
+safe without the proposer's asking first, and works across nodes and their restarts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def entry_of(line_id: int, line: bytes) -> bytes:
 
 
 class Digest:
-    """The hash of entries in order: of their lengths and bytes, so that no two sequences look alike."""
+    """The hash of entries in order, lengths included: no two sequences look alike."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Threads that propose every chunk until it is acknowledged, whatever happens to the nodes meanwhile."""
+"""Threads that propose every chunk until it is acknowledged, whatever happens to the nodes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Proposers:
     """Proposes through any node that is there, in turn.
 
     The last quarter of the chunks is held back until `release`, so that the middle of the work is
-    where the leader dies.  `at_half` is called once, by the thread whose acknowledgement makes it half, while
-    the others go on proposing.
+    where the leader dies. `at_half` is called once, by the thread whose acknowledgement makes it
+    half, while the others go on proposing.
     """
 
     def __init__(
@@ -40,15 +40,17 @@ class Proposers:
         self._half_of_lines = sum(len(chunk.lines) for chunk in chunks) / 2
         self._half_reached = False
         self.total_lines = sum(len(chunk.lines) for chunk in chunks)
-        self.acknowledged: list[int] = []          # ids, in the order of their acknowledgements
+        self.acknowledged: list[int] = []  # ids, in the order of their acknowledgements
         self.last_index = 0
-        self.latencies: list[tuple[float, int]] = []     # seconds from first try to the answer, lines
+        self.latencies: list[tuple[float, int]] = []  # seconds from first try to the answer, lines
         self.first_in_term: dict[int, float] = {}  # when a proposal of that term was first answered
         self.retried_unknown = 0
         self.retried_refused = 0
         self.failure: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._run, args=(number,), name=f"proposer {number}", daemon=True)
+            threading.Thread(
+                target=self._run, args=(number,), name=f"proposer {number}", daemon=True
+            )
             for number in range(count)
         ]
 
@@ -105,7 +107,8 @@ class Proposers:
                         timeout_seconds=PROPOSE_SECONDS,
                     )
                 except RemoteError as error:
-                    # Definite: it did not happen.  Otherwise it may have: the same ids make both safe to retry.
+                    # Definite: it did not happen.  Otherwise it may have: the same ids make both
+                    # safe to retry.
                     self._count_retry(error.definite)
                 except (WorkerGone, FutureTimeout):
                     self._count_retry(False)

@@ -1,4 +1,4 @@
-"""What one sees of the demo: a bar, a table of the nodes, what happened, and the figures at the end."""
+"""What one sees of the demo: a bar, the nodes, what happened, and the figures at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("node", "role", "term", "committed", "applied", "syncs")
 
 class Show:
     def __init__(self, quiet: bool) -> None:
-        self._console = Console(quiet=quiet)
+        self._console = Console(quiet=quiet, log_path=False)
         self._bar = Progress(
             TextColumn("lines acknowledged"),
             BarColumn(),
@@ -85,7 +85,8 @@ def result_table(result: dict[str, Any]) -> Table:
         + " (first try to answer, retries included)",
         "syncs/s": f"{result['syncs_per_second']:,.0f} over all three nodes",
         "killed": f"{result['killed']}; a new leader after {result['new_leader_ms']:,.0f} ms",
-        "without a leader": f"{result['without_leader_ms']:,.0f} ms, from the kill to the next commit",
+        "without a leader": f"{result['without_leader_ms']:,.0f} ms,"
+        " from the kill to the next commit",
         "restarted": f"caught up {result['caught_up_ms']:,.0f} ms after its restart",
         "retried": f"{result['retried_with_unknown_outcome']} proposals with an unknown outcome,"
         f" {result['retried_after_refusal']} after a refusal;"

@@ -52,7 +52,9 @@ def read_lines(path: Path | None) -> list[bytes]:
 
 
 def chunked(lines: list[bytes], batch: int) -> list[Chunk]:
-    """Chunks of up to `batch` lines and 1 MiB, and enough of them that there is a middle to kill in."""
+    """Chunks of up to `batch` lines and 1 MiB, and enough of them that there is a middle to kill
+    in.
+    """
     batch = max(1, min(batch, len(lines) // CHUNKS_LEAST))
     chunks: list[Chunk] = []
     start = size = 0

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: elect, propose, kill the leader, go on, restart, catch up, compare."""
+"""The demo from beginning to end: elect, propose, kill, go on, restart, catch up, compare."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Story:
         self._syncs.saw(fleet.statuses())
         return self._result(seconds, elected, without_leader, caught_up, states, found)
 
-    # ---- the death of the leader ---------------------------------------------------------------------
+    # ---- the death of the leader ----
 
     def _kill_leader(self) -> None:
         """Called by the proposer whose acknowledgement made it half."""
@@ -135,10 +135,12 @@ class Story:
 
     def _resumed(self) -> float | None:
         """When a proposal of a later term was first acknowledged."""
-        later = [at for term, at in self._proposers.first_in_term.items() if term > self._killed_term]
+        later = [
+            at for term, at in self._proposers.first_in_term.items() if term > self._killed_term
+        ]
         return min(later, default=None)
 
-    # ---- waiting ----------------------------------------------------------------------------------------
+    # ---- waiting ----
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -150,14 +152,16 @@ class Story:
             self._syncs.saw(statuses)
             now = len(self._proposers.acknowledged)
             self._show.update(now, len(self._lines), statuses)
-            if now > before:                  # patience is with standing still, not with large inputs
+            if now > before:  # patience is with standing still, not with large inputs
                 before, deadline = now, time.monotonic() + PATIENCE_SECONDS
             if time.monotonic() > deadline:
                 raise DemoFailed(
                     f"waited {PATIENCE_SECONDS:g} s for {what}; the nodes say {statuses}"
                 )
             time.sleep(STEP_SECONDS)
-        self._show.update(len(self._proposers.acknowledged), len(self._lines), self._fleet.statuses())
+        self._show.update(
+            len(self._proposers.acknowledged), len(self._lines), self._fleet.statuses()
+        )
 
     def _catch_up(self, fleet: Fleet) -> None:
         for name, worker in fleet.workers.items():
@@ -173,7 +177,7 @@ class Story:
                     f"{name} did not apply index {self._proposers.last_index}: {error}"
                 ) from error
 
-    # ---- the end ----------------------------------------------------------------------------------------
+    # ---- the end ----
 
     def _state(self, name: str) -> NodeState:
         worker = self._fleet.workers[name]
@@ -195,7 +199,9 @@ class Story:
         proposers = self._proposers
         took = np.array([one for one, _ in proposers.latencies]) * 1e6
         weights = np.array([count for _, count in proposers.latencies])
-        p50, p99, p999 = (round(float(v), 1) for v in np.percentile(np.repeat(took, weights), [50, 99, 99.9]))
+        p50, p99, p999 = (
+            round(float(v), 1) for v in np.percentile(np.repeat(took, weights), [50, 99, 99.9])
+        )
         return {
             "lines": len(self._lines),
             "acknowledged": len(proposers.acknowledged),
@@ -246,6 +252,8 @@ def _empty_directory(directory: Path | None) -> Path:
     if directory is None:
         return Path(tempfile.mkdtemp(prefix="quorumlog-demo-"))
     if directory.exists() and any(directory.iterdir()):
-        raise DemoFailed(f"{directory} is not empty; name another one, or none for a new one in /tmp")
+        raise DemoFailed(
+            f"{directory} is not empty; name another one, or none for a new one in /tmp"
+        )
     directory.mkdir(parents=True, exist_ok=True)
     return directory

@@ -1,4 +1,4 @@
-"""Whether anything was lost, doubled or differs at the end of the demo: all it can find, in words."""
+"""Whether anything was lost, doubled or differs at the end of the demo, in words."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ class DemoWorker(NodeWorker):
         super().__init__({"lines": Lines})
 
     def propose(self, first_id: int, lines: list[str], timeout_seconds: float) -> dict[str, int]:
-        """Proposes the lines as one batch, all or nothing, on this node (which forwards if it must)."""
+        """Proposes the lines as one batch, all or nothing, on this node (which forwards if it
+        must).
+        """
         entries = [
             entry_of(line_id, from_text(line)) for line_id, line in enumerate(lines, first_id)
         ]

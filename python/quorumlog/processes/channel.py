@@ -1,7 +1,7 @@
-"""The control channel between a parent and its child: one JSON object per line over stdin and stdout.
+"""The control channel between a parent and its child: JSON lines over stdin and stdout.
 
-Requests carry a number and may be answered in any order.  Bytes travel as Latin-1 text, which maps them one to
-one.  The child lives no longer than its parent: the end of its stdin ends it.
+Requests carry a number and may be answered in any order. Bytes travel as Latin-1 text, which maps
+them one to one. The child lives no longer than its parent: the end of its stdin ends it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class WorkerGone(ConnectionError):
 
 
 class RemoteError(RuntimeError):
-    """The child answered with an exception: its class's name, its text, and what it says of the outcome."""
+    """The child answered with an exception: its class's name, its text, and what it says of the
+    outcome.
+    """
 
     def __init__(self, kind: str, text: str, definite: bool, retryable: bool) -> None:
         super().__init__(f"{kind}: {text}")
@@ -83,7 +85,7 @@ class Worker:
             try:
                 stdin.write(line)
                 stdin.flush()
-            except OSError:      # the reader sees the end too, and settles the future
+            except OSError:  # the reader sees the end too, and settles the future
                 pass
         return future
 
@@ -97,7 +99,9 @@ class Worker:
         self._reader.join()
 
     def close(self, timeout: float = 30.0) -> int:
-        """Asks the child to end by closing its stdin; its return code.  Killed when it takes too long."""
+        """Asks the child to end by closing its stdin; its return code.  Killed when it takes too
+        long.
+        """
         stdin = self._process.stdin
         assert stdin is not None
         with self._lock, contextlib.suppress(OSError):
@@ -112,7 +116,8 @@ class Worker:
 
     def _ended(self) -> WorkerGone:
         return WorkerGone(
-            f"process {self.pid} has ended (code {self._process.poll()}); what it said is in {self.log}"
+            f"process {self.pid} has ended (code {self._process.poll()});"
+            f" what it said is in {self.log}"
         )
 
     def _read(self) -> None:
@@ -137,9 +142,9 @@ class Worker:
 
 def serve(handlers: Mapping[str, Callable[..., Any]], *, threads: int = 8) -> None:
     """The child's side: answers until stdin ends.  Handlers run side by side on a few threads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C goes to the parent, which closes us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which closes us
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())   # a stray print can't spoil the channel
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print can't spoil the channel
     lock = threading.Lock()
     with ThreadPoolExecutor(threads) as pool:
         for line in iter(lambda: sys.stdin.buffer.readline(LINE_BYTES_MAX), b""):

@@ -1,4 +1,4 @@
-"""The parent's side of a cluster of node processes: data directories, ports, start, kill, restart."""
+"""The parent's side of a cluster of node processes: directories, ports, start, kill, restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FleetError(RuntimeError):
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses nobody listens on now; held together until all are known, so they differ."""
+    """Loopback addresses nobody listens on now; held together meanwhile, so that they differ."""
     held = [socket.socket() for _ in range(count)]
     try:
         for one in held:
