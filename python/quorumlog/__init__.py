@@ -38,7 +38,7 @@ from quorumlog.errors import (
 )
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.machine import Batch, StateMachine
-from quorumlog.node import Node, NodeStatus, Recovery
+from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
 
 __version__ = "0.1.0"
@@ -78,7 +78,9 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TransportStatus",
     "Unknown",
     "UsageError",
+    "WalStatus",
     "__version__",
 ]

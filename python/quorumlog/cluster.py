@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -26,20 +26,13 @@ __all__ = ["LocalCluster", "free_addresses"]
 _POLL = Event()
 
 
-@contextlib.contextmanager
-def _reserved(count: int) -> Iterator[list[str]]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", 0))
-        yield [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
-
-
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses that were free a moment ago, all different."""
-    with _reserved(count) as addresses:
-        return addresses
+    """Loopback addresses nobody listens on now; held together meanwhile, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
 
 
 class LocalCluster:
@@ -121,8 +114,21 @@ class LocalCluster:
         return [self._groups[name] for name in self.names if name in self._groups]
 
     def group(self, name: str) -> Group:
-        """The group on one node."""
+        """The cluster's group on the node of that name."""
         return self._groups[name]
+
+    def raft(
+        self,
+        name: str,
+        machine: Callable[[], StateMachine] | None = None,
+        *,
+        options: RaftOptions | None = None,
+    ) -> list[Group]:
+        """Opens one more Raft group on all running nodes; `machine` is called once for each."""
+        return [
+            node.raft(name, machine() if machine is not None else None, options=options or self._raft)
+            for node in self.nodes
+        ]
 
     def leader(self, *, timeout: float = 10.0) -> Group:
         """The group on the node that leads it; waits for an election."""

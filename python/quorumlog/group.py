@@ -75,7 +75,7 @@ class Group:
         self._core = core
         self.name = name
 
-    def propose(self, payload: bytes, *, timeout: float | None = 5.0) -> Applied:
+    def propose(self, payload: bytes, timeout: float | None = 5.0) -> Applied:
         """Proposes one command and waits until it is applied here.
 
         When this returns, the entry is flushed on a commit quorum.  It is retried under one session and
@@ -96,7 +96,7 @@ class Group:
         return self._core.propose(payload, timeout)
 
     def propose_many(
-        self, payloads: Sequence[bytes] | tuple[Buffer, Buffer], *, timeout: float | None = 5.0
+        self, payloads: Sequence[bytes] | tuple[Buffer, Buffer], timeout: float | None = 5.0
     ) -> Applied:
         """Like `propose`, for a batch that is applied whole or not at all; `index` is its first."""
         return self._core.propose_many(payloads, timeout)
@@ -119,7 +119,7 @@ class Group:
         return self._core.submit_many(payloads)
 
     def read(
-        self, question: Any, *, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
+        self, question: Any, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
     ) -> Any:
         """Asks the state machine of this node.
 
@@ -142,16 +142,16 @@ class Group:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return self._core.query(index, question, left)
 
-    def read_barrier(self, *, timeout: float | None = 5.0) -> int:
+    def read_barrier(self, timeout: float | None = 5.0) -> int:
         """An index that covers every write acknowledged before the call, by one quorum round."""
         index: int = self._core.read_index(timeout)
         return index
 
-    def wait_applied(self, index: int, *, timeout: float | None = 5.0) -> None:
+    def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
         """Waits until this node has applied `index`."""
         self._core.wait_applied(index, timeout)
 
-    def wait_leader(self, *, timeout: float = 10.0) -> str:
+    def wait_leader(self, timeout: float = 10.0) -> str:
         """Waits until this node knows a leader; its name."""
         deadline = time.monotonic() + timeout
         while True:
@@ -172,7 +172,7 @@ class Group:
         """Last index applied by this node's state machine."""
         return self._core.applied
 
-    def status(self, *, timeout: float = 5.0) -> GroupStatus:
+    def status(self, timeout: float = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
         raw = self._core.status(timeout)
         name_of = self._node.name_of

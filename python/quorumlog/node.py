@@ -24,7 +24,7 @@ from quorumlog.machine import StateMachine
 from quorumlog.names import check_name, id_of, ids_of
 from quorumlog.options import WRITERS, NodeOptions, RaftOptions
 
-__all__ = ["Node", "NodeStatus", "Recovery"]
+__all__ = ["Node", "NodeStatus", "Recovery", "TransportStatus", "WalStatus"]
 
 _live: weakref.WeakSet[Node] = weakref.WeakSet()
 
@@ -44,8 +44,8 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """Counters since the node was opened; sizes in bytes; `flushed` and `appended` are WSNs."""
+class WalStatus:
+    """The write-ahead log since it was opened.  `appended` and `flushed` are write sequence numbers."""
 
     syncs: int
     bytes_written: int
@@ -54,6 +54,17 @@ class NodeStatus:
     pending_bytes: int
     segments: int
     spare_segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatus:
+    """The connections since the node was opened.
+
+    `refused_openings`: wrong token, cluster, node, incarnation or version, or too slow.
+    `refused_frames`: malformed, oversized or foreign ones; each closed its connection.
+    `dropped_messages`: for peers that are not connected, full queues, groups that are not open.
+    """
+
     sent_bytes: int
     received_bytes: int
     sent_frames: int
@@ -62,14 +73,31 @@ class NodeStatus:
     refused_frames: int
     dropped_messages: int
     connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node at one moment.
+
+    Attributes:
+        writer: who carries out the log's writes, `io_uring` or `thread`.
+        failed: the disk has failed and the node no longer acknowledges anything.
+        boot: number of this opening of the directory, from 1.
+        turns, wakes: of the reactor's loop, and of those how often another thread had to wake it.
+        held_messages: waiting for a sync before they may leave.
+        used_bytes: of the reactor's batches; `pinned_bytes`: held by NumPy views in this process.
+    """
+
+    wal: WalStatus
+    transport: TransportStatus
     writer: str
-    failure: int
+    failed: bool
+    boot: int
     turns: int
     wakes: int
     held_messages: int
     used_bytes: int
     pinned_bytes: int
-    boot: int
 
 
 def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
@@ -274,9 +302,11 @@ class Node:
         """The name of a node id; None for nobody."""
         return self._peers.get(node) if node else None
 
-    def status(self, *, timeout: float = 5.0) -> NodeStatus:
+    def status(self, timeout: float = 5.0) -> NodeStatus:
         """Counters of the log, the connections and the reactor."""
         raw = self._core.status(timeout)
+        raw["wal"] = WalStatus(**raw["wal"])
+        raw["transport"] = TransportStatus(**raw["transport"])
         raw["writer"] = {1: "thread", 2: "io_uring"}.get(raw["writer"], "unknown")
         return NodeStatus(**raw)
 

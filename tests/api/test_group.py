@@ -133,9 +133,9 @@ def test_status_speaks_of_one_leader_and_equal_logs(cluster: ql.LocalCluster) ->
         assert group.status().leader == status.leader
         assert group.status().term == status.term
     node = cluster.nodes[0].status()
-    assert node.syncs > 0
-    assert node.flushed <= node.appended
-    assert node.failure == 0
+    assert node.wal.syncs > 0
+    assert node.wal.flushed <= node.wal.appended
+    assert not node.failed
 
 
 def test_many_threads_propose_at_once(cluster: ql.LocalCluster) -> None:

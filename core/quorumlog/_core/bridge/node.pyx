@@ -179,17 +179,22 @@ cdef class NodeCore:
         cdef NodeStatus* s = <NodeStatus*>ticket.answer
         try:
             return {
-                "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
-                "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes, "segments": s.wal.segments,
-                "spare_segments": s.wal.spare_segments,
-                "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
-                "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
-                "refused_openings": s.transport.refused_openings,
-                "refused_frames": s.transport.refused_frames,
-                "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
-                "connections": s.transport.connections, "writer": s.writer_kind, "failure": s.failure,
+                "wal": {
+                    "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
+                    "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
+                    "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
+                },
+                "transport": {
+                    "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
+                    "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
+                    "refused_openings": s.transport.refused_openings,
+                    "refused_frames": s.transport.refused_frames,
+                    "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
+                    "connections": s.transport.connections,
+                },
+                "writer": s.writer_kind, "failed": s.failure != OK, "boot": self.node.report.boot,
                 "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
-                "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(), "boot": self.node.report.boot,
+                "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
             }
         finally:
             ticket_leave(ticket)
