@@ -27,6 +27,7 @@ cdef struct Progress:
     bint active                # heard from since the last check-quorum round
     bint reachable
     bint probe_sent            # probe mode: waiting for the answer
+    bint query                 # probe mode: where the logs meet is unknown, ask without batches
     bint fetching              # waiting for a Fetch
     index_t match
     index_t next
