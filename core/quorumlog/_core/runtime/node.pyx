@@ -62,14 +62,14 @@ cdef enum:
 cdef void on_event(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef uint64_t count
-    read(node.event_fd, &count, 8)
+    cdef ssize_t _got = read(node.event_fd, &count, 8)
     node.wakes += 1
 
 
 cdef void on_writer(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef uint64_t count
-    read(writer_event_fd(node.writer), &count, 8)     # the turn collects what completed
+    cdef ssize_t _got = read(writer_event_fd(node.writer), &count, 8)      # the turn collects what completed
 
 
 cdef bint accept_incarnation(void* context, node_t peer, uint64_t incarnation) noexcept nogil:

@@ -13,6 +13,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.intake cimport Intake
+from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
@@ -20,9 +21,6 @@ from quorumlog._core.storage.identity cimport Identity, KnownPeers
 from quorumlog._core.storage.wal cimport Wal, WalReport, WalStatus
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef unsigned long pthread_t
 
 cdef enum TicketState:
     TICKET_WAITING = 0
@@ -130,7 +128,7 @@ cdef struct Node:
     atomic_u32 apply_waiting
     atomic_ptr commands            # stack of Ticket
     Ticket* reads                  # handed to a protocol and not answered yet
-    pthread_t thread
+    thread_t thread
     bint started
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count

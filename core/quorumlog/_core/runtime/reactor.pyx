@@ -9,7 +9,7 @@ from quorumlog._core.base.atomics cimport (
     exchange_ptr, exchange_u32, fence, load_ptr, load_u32, load_u64, store_u32)
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_IO, ERR_NO_SPACE, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport GROUPS_MAX
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
@@ -24,6 +24,7 @@ from quorumlog._core.runtime.node_state cimport (
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
     proposals_refused, proposals_rewind, proposals_turn)
+from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
@@ -40,10 +41,7 @@ cdef extern from *:
     #ifndef QUORUMLOG_REACTOR
     #define QUORUMLOG_REACTOR
     #include <errno.h>
-    #include <pthread.h>
-    #include <signal.h>
     #include <stdint.h>
-    #include <string.h>
     #include <time.h>
     #include <unistd.h>
     #include <sys/epoll.h>
@@ -58,39 +56,15 @@ cdef extern from *:
     #endif
         return epoll_wait(fd, events, count, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
     }
-    struct ql_sched_attr {
-        uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority;
-        uint64_t runtime, deadline, period;
-    };
-    /* A thread without signals, on a short scheduling slice (cython-facts.md Q4: 0.1 ms keeps a busy
-       neighbour from delaying a tick by 4 ms; needs no privilege; failure is ignored). */
-    static void ql_thread_setup(void) {
-        struct ql_sched_attr attr;
-        memset(&attr, 0, sizeof attr);
-        attr.size = sizeof attr;
-        attr.runtime = 100000;
-        syscall(SYS_sched_setattr, 0, &attr, 0);
-    }
-    static int ql_thread_start(pthread_t *thread, void *(*body)(void *), void *context) {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int error = pthread_create(thread, NULL, body, context);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return error;
-    }
     #endif
     """
-    cdef struct epoll_data "epoll_data_t":
-        void* ptr
     cdef struct epoll_event:
         uint32_t events
         void* ptr "data.ptr"
     int epoll_wait_ns "ql_epoll_wait"(int fd, epoll_event* events, int count, int64_t timeout_ns) noexcept nogil
-    void thread_setup "ql_thread_setup"() noexcept nogil
-    int thread_start "ql_thread_start"(void* thread, void* (*body)(void*) noexcept nogil, void* context) noexcept nogil
-    int pthread_join(unsigned long thread, void** result) noexcept nogil
-    ssize_t write(int fd, const void* data, size_t size) noexcept nogil
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void* data, size_t size)
 
 cdef enum:
     EVENTS_MAX = 64
@@ -98,11 +72,15 @@ cdef enum:
     MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
 
 
-cdef void reactor_wake(Node* node) noexcept nogil:
+cdef void ring_bell(Node* node) noexcept nogil:
     cdef uint64_t one = 1
+    cdef ssize_t _written = write(node.event_fd, &one, 8)      # fails only when it is readable anyway
+
+
+cdef void reactor_wake(Node* node) noexcept nogil:
     fence()
     if load_u32(&node.sleeping) and exchange_u32(&node.sleeping, 0):
-        write(node.event_fd, &one, 8)
+        ring_bell(node)
 
 
 cdef void reactor_fail(Node* node, int status) noexcept nogil:
@@ -319,7 +297,7 @@ cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
     if timeout_ns != 0:
         store_u32(&node.sleeping, 1)
         fence()
-        if anything_new(node):
+        if anything_new(node) or collect_writes(node):
             timeout_ns = 0
     count = epoll_wait_ns(node.epoll_fd, events, EVENTS_MAX, timeout_ns)
     store_u32(&node.sleeping, 0)
@@ -332,7 +310,7 @@ cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
 cdef void* reactor_body(void* context) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef bint busy
-    thread_setup()
+    thread_short_slice()
     node.now_ns = monotonic_ns()
     while not load_u32(&node.stopping):
         node.turns += 1
@@ -347,16 +325,15 @@ cdef void* reactor_body(void* context) noexcept nogil:
 
 
 cdef int reactor_start(Node* node) noexcept nogil:
-    if thread_start(&node.thread, reactor_body, node) != 0:
-        return ERR_USAGE
+    if thread_start(&node.thread, b"ql-reactor", reactor_body, node) != 0:
+        return ERR_MEMORY
     node.started = True
     return OK
 
 
 cdef void reactor_stop(Node* node) noexcept nogil:
-    cdef uint64_t one = 1
     if node.started:
         store_u32(&node.stopping, 1)
-        write(node.event_fd, &one, 8)
-        pthread_join(node.thread, NULL)
+        ring_bell(node)
+        thread_join(node.thread)
         node.started = False
