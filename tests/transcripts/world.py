@@ -81,6 +81,7 @@ class World:
         self.story: list[str] = []
         self.reads: dict[int, tuple[int, int] | None] = {}    # read: (index, status)
         self.read_floor: dict[int, int] = {}          # read: what was committed when it began
+        self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
         self.leaders: dict[int, int] = {}             # term: node
         self.committed: list[tuple[Any, ...]] = []    # identities of committed batches, in order
@@ -113,6 +114,18 @@ class World:
         node = self.nodes[number]
         node.disk += node.pending[:keep]
         node.raft, node.pending, node.held, node.fetches = None, [], [], []
+        # Who asked died with the node.
+        self.reads = {r: answer for r, answer in self.reads.items() if answer or self.read_owner[r] != number}
+
+    def fill(self, number: int, terms: Iterable[int], *, term: int, vote: int = 0) -> None:
+        """A crashed node's disk: one entry of each of these terms, and a hard state."""
+        node = self.nodes[number]
+        require(not node.up and not node.disk, "only a crashed node's empty disk is filled")
+        records = [self.pool.make([], kind=3, term=term, vote=vote, stamp=True)]
+        for index, entry_term in enumerate(terms, 1):
+            payload = b"%d@%d" % (index, entry_term)
+            records.append(self.pool.make([payload], term=entry_term, first=index, stamp=True))
+        node.disk = list(enumerate(records, 1))
 
     def tear(self, number: int, count: int) -> int:
         """Damages the newest `count` batches on a crashed node's disk; what the log reached to."""
@@ -170,6 +183,7 @@ class World:
         assert node.raft is not None
         self.reads[read] = None
         self.read_floor[read] = self.committed_last
+        self.read_owner[read] = number
         self.carry_out(node, node.raft.read(node.clock_ns, read))
 
     def flush(self, number: int, count: int | None = None) -> None:
