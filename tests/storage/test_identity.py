@@ -10,6 +10,7 @@ import google_crc32c
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge import testing_identity as core
 
 OK, ERR_USAGE, ERR_IO, ERR_NO_SPACE, ERR_CORRUPT, ERR_LOCKED, ERR_NOT_FOUND = (

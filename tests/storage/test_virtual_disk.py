@@ -197,7 +197,7 @@ def test_content_agrees_with_a_slow_model(steps: list[tuple[object, ...]]) -> No
     """The cache is a byte array; after a cut every sector is one of its versions since the last sync."""
     disk = disk_with_file()
     fd = disk.open("d/f", WRITE)
-    cached, synced = bytearray(), bytes()
+    cached, synced = bytearray(), b""
     for name, *arguments in steps:
         if name == "write":
             offset, data = arguments
