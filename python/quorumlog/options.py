@@ -26,7 +26,7 @@ class NodeOptions:
         segment_bytes: size of the log's files; a multiple of 1 MiB.
         spare_segments: files kept zero-written ahead of use.
         sync_group_bytes: how much one write gathers at most.
-        writer: who carries out writes: `io_uring` from the reactor, a `thread`, or `auto` for the first that works.
+        writer: who carries out writes: `io_uring` from the reactor, a `thread`, or `auto`.
         direct: small writes bypass the page cache (O_DIRECT) where the file system can.
         memory_bytes: bound of the reactor's batches (received, sealed, read back).
         send_queue_bytes: bound of what waits for one peer's socket.

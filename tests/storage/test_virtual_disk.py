@@ -145,8 +145,12 @@ def test_a_halted_disk_does_nothing_more() -> None:
     fd = disk.open("d/f", WRITE)
     disk.halt_after(1)
     disk.write(fd, b"a", 0)
-    for call in (lambda: disk.write(fd, b"b", 0), lambda: disk.sync(fd), lambda: disk.remove("d/f"),
-                 lambda: disk.read(fd, 1, 0)):
+    for call in (
+        lambda: disk.write(fd, b"b", 0),
+        lambda: disk.sync(fd),
+        lambda: disk.remove("d/f"),
+        lambda: disk.read(fd, 1, 0),
+    ):
         with pytest.raises(OSError):
             call()
     disk.halt_after(None)
