@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from quorumlog._core.base.bytes cimport get_u64, put_u32
+from quorumlog._core.base.bytes cimport get_u64, put_u32, put_u64
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.engine.log cimport (
     GroupLog, LogRun, log_batch, log_close, log_compact, log_open, log_pin, log_restore, log_term)
@@ -61,7 +61,7 @@ cdef class Pool:
             pool_close(self.pool)
 
     def make(self, payloads, *, uint8_t kind=KIND_ENTRIES, uint64_t term=0, uint64_t first=0, uint64_t group=GROUP,
-             uint64_t session=0, uint64_t sequence=0, bint stamp=False):
+             uint64_t session=0, uint64_t sequence=0, uint64_t vote=0, bint stamp=False):
         """A batch of some payloads."""
         cdef uint32_t count = len(payloads)
         cdef uint32_t head = offsets_bytes(count)
@@ -78,6 +78,8 @@ cdef class Pool:
             i += 1
             put_u32(batch.body + 4 * i, at)
         memcpy(batch.body + head, <const uint8_t*>packed, len(packed))
+        if kind == KIND_HARD_STATE:
+            put_u64(batch.body, vote)
         batch.kind = kind
         batch.count = count
         batch.group = group
