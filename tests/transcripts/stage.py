@@ -147,14 +147,8 @@ class Stage:
         self.world.start(int(words[0]), unproved_last=unproved)
 
     def do_tear(self, words: list[str]) -> list[str]:
-<<<<<<< HEAD
         reached = self.world.tear(int(words[0]), int(words[1]))
         return [f"{words[0]} loses the end of its log, which reached {reached}"]
-=======
-        return [
-            f"{words[0]} loses the end of its log, which reached {self.world.tear(int(words[0]), int(words[1]))}"
-        ]
->>>>>>> engine
 
     def do_fill(self, words: list[str]) -> None:
         line = " ".join(words)

@@ -329,25 +329,17 @@ class World:
         node.deadline_ns = effects["deadline_ns"]
         self.refusals += [(node.number, status) for status in effects["refusals"]]
         for read, index, status in effects["reads"]:
-<<<<<<< HEAD
             require(
                 self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once"
             )
-=======
-            require(self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once")
->>>>>>> engine
             require(
                 status != 0 or index >= self.read_floor[read],
                 f"read {read} sees all that was committed when it began",
             )
             self.reads[read] = (index, status)
             self.tell(
-<<<<<<< HEAD
                 f"{node.number} answers read {read}: "
                 + (f"from index {index}" if status == 0 else "refused")
-=======
-                f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
->>>>>>> engine
             )
         node.fetches += effects["fetches"]
         self.check(node, effects["commit"])
@@ -426,12 +418,8 @@ class World:
         )
         for identity in mine[shared:]:
             holders = sum(
-<<<<<<< HEAD
                 identity in [b.identity for b in replay(other.disk)[2]]
                 for other in self.nodes.values()
-=======
-                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
->>>>>>> engine
             )
             require(
                 2 * holders > len(self.nodes),
