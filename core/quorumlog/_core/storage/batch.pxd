@@ -30,7 +30,8 @@ cdef enum:
 cdef struct BatchPool:
     atomic_u64 references          # outstanding batches, plus one for the owner
     atomic_u64 used_bytes          # handed out
-    uint64_t limit_bytes
+    atomic_u64 allocated_bytes     # taken from the system: handed out, on their way back, or kept for reuse
+    uint64_t limit_bytes           # of allocated_bytes
     atomic_ptr returns             # stack of batches freed by any thread
     void* free_lists[SIZE_CLASSES]  # the owner's, by power of two
 
