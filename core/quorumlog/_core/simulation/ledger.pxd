@@ -10,7 +10,7 @@ from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.storage.batch cimport Batch
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
     FAILURE_BYTES = 256
