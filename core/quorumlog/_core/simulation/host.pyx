@@ -338,13 +338,14 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     host.out = outbox_open()
     check(host.pool != NULL and host.out != NULL, b"Q-HOST-13 there is memory for a node")
     host.flushed = wal_flushed(host.wal)
-    ledger_flushed(world.ledger, host.number, host.flushed)
     group = recovered(report)
     if group != NULL:
         report_log(world, host, group)
     else:
         ledger_back(world.ledger, host.number, 0, 0, 1)
         ledger_back_end(world.ledger, host.number)
+    # Only now: what the life before had not flushed must not count as flushed by this one's numbers.
+    ledger_flushed(world.ledger, host.number, host.flushed)
     check(wal_open_group(host.wal, THE_GROUP, b"simulated", MODE_SUFFIX, &wsn) == OK,
           b"Q-HOST-14 the group opens under its name")
     open_protocol(world, host, group)

@@ -148,7 +148,7 @@ cdef bint host_compact(World* world, Host* host) noexcept nogil:
     if everywhere == 0:
         return False
     first = ledger.committed[everywhere - 1].last + 1
-    if first <= host.log.first or first > host.log.flushed + 1:
+    if first <= host.log.first or first > min(host.log.flushed, host.status.commit) + 1:
         return False
     host.snapshot_index = host.applied
     host.snapshot_hash = host.applied_hash
