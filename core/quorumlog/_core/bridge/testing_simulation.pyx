@@ -60,6 +60,16 @@ cdef dict told(const World* world):
         "fetches": world.fetches,
         "compactions": world.compactions,
         "truncations": world.ledger.truncations,
+        "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role, "term": world.hosts[i].status.term,
+                   "leader": world.hosts[i].status.leader, "first": world.hosts[i].status.first,
+                   "last": world.hosts[i].status.last, "flushed": world.hosts[i].status.flushed,
+                   "commit": world.hosts[i].status.commit, "applied": world.hosts[i].applied,
+                   "unproved_last": world.hosts[i].status.unproved_last,
+                   "peers": [{"node": world.hosts[i].status.peers[k].node, "state": world.hosts[i].status.peers[k].state,
+                              "match": world.hosts[i].status.peers[k].match, "next": world.hosts[i].status.peers[k].next,
+                              "in_flight_bytes": world.hosts[i].status.peers[k].in_flight_bytes}
+                             for k in range(world.hosts[i].status.peer_count)]}
+                  for i in range(world.options.node_count)],
         "progress_ms": (world.progress_at_ns - world.healed_at_ns) // 1000000 if world.progress_at_ns else None,
     }
 

@@ -97,20 +97,19 @@ cdef void crash(World* world, Host* host, bint power) noexcept nogil:
     start_later(world, host, prng_below(&world.prng, 3 * world.options.election_timeout_ns))
 
 
-cdef void tell_reachable(World* world, uint64_t reachable) noexcept nogil:
-    """Some nodes hear of it, some time later: connections notice or don't."""
+cdef void tell_reachable(World* world, uint32_t per_cent) noexcept nogil:
+    """Nodes look at their connections some time later; a cut may go unnoticed, a return never does."""
     cdef Occurrence occurrence
     cdef uint32_t a, b
     for a in range(world.options.node_count):
         for b in range(world.options.node_count):
-            if a == b or world.network.cut[a][b] == (reachable != 0) or not prng_chance(&world.prng, 1, 2):
+            if a == b or not prng_chance(&world.prng, per_cent, 100):
                 continue
             memset(&occurrence, 0, sizeof(Occurrence))
             occurrence.kind = OCCURS_REACHABLE
             occurrence.node = a
             occurrence.incarnation = world.hosts[a].incarnation
             occurrence.number = b + 1
-            occurrence.extra = reachable
             occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.election_timeout_ns)
             schedule_add(&world.schedule, occurrence)
 
@@ -139,10 +138,10 @@ cdef void fault_turn(World* world) noexcept nogil:
     cdef uint32_t i
     if takes(&drawn, o.weight_break):
         network_break(&world.network, &world.prng)
-        tell_reachable(world, 0)
+        tell_reachable(world, 50)
     elif takes(&drawn, o.weight_heal):
         network_heal(&world.network)
-        tell_reachable(world, 1)
+        tell_reachable(world, 100)
     elif takes(&drawn, o.weight_process_crash):
         crash(world, host, False)
     elif takes(&drawn, o.weight_power_cut):
@@ -166,4 +165,4 @@ cdef void heal_world(World* world) noexcept nogil:
         memset(world.hosts[i].disk.faults, 0, sizeof(world.hosts[i].disk.faults))
         if not world.hosts[i].up:
             start_later(world, &world.hosts[i], 0)
-    tell_reachable(world, 1)
+    tell_reachable(world, 100)

@@ -13,7 +13,7 @@ from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport EVENT_FLUSHED, EVENT_TIME, Event
 from quorumlog._core.engine.sessions cimport sessions_admit, sessions_close, sessions_open
-from quorumlog._core.simulation.disk cimport disk_close, disk_open, disk_process_crash
+from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_close, disk_open, disk_process_crash
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply, host_restore_snapshot
 from quorumlog._core.simulation.ledger cimport (
     ledger_back, ledger_back_end, ledger_fail, ledger_flushed, ledger_found, ledger_sent, ledger_stepped,
@@ -303,14 +303,15 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
 cdef bint open_log(World* world, Host* host, const WalReport** report) noexcept nogil:
     cdef WalOptions options
     cdef int status = OK
-    cdef bint hurt = not world.healed and prng_chance(&world.prng, world.options.recovery_crash_per_cent, 100)
+    cdef bint halted = not world.healed and prng_chance(&world.prng, world.options.recovery_crash_per_cent, 100)
+    cdef bint hurt = halted or host.disk.faults[<int>DISK_SYNC].error != 0 or host.disk.faults[<int>DISK_WRITE].error != 0
     memset(&options, 0, sizeof(WalOptions))
     options.segment_bytes = 1 << 20
     options.sync_group_bytes_max = 64 << 10 if world.options.seed & 1 else 1 << 20
     options.spare_segments = 1
     options.direct = (world.options.seed & 2) != 0
     options.cache_bytes = 1 << 20
-    if hurt:
+    if halted:
         host.disk.halt_at = host.disk.operations + 1 + prng_below(&world.prng, 24)
     host.wal = wal_open(&host.disk.files, b"wal", &options, report, &status)
     while host.wal != NULL and wal_prepare(host.wal) == OK:

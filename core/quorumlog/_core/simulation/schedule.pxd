@@ -12,7 +12,7 @@ cdef enum OccurrenceKind:
     OCCURS_START = 7           # `node` starts
     OCCURS_CLIENT = 8          # client `number` acts
     OCCURS_FAULT = 9           # something breaks or is mended
-    OCCURS_REACHABLE = 10      # `node` hears that its connection to peer `number` went or came (`extra`)
+    OCCURS_REACHABLE = 10      # `node` hears whether its connection to peer `number` stands
 
 cdef struct Occurrence:
     uint64_t at_ns

@@ -73,7 +73,8 @@ cdef void on_time(World* world, Host* host) noexcept nogil:
 cdef void on_reachable(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
     cdef Event event
     memset(&event, 0, sizeof(Event))
-    event.kind = EVENT_REACHABLE if occurrence.extra else EVENT_UNREACHABLE
+    # What is true now: a connection's end is never reported after its return.
+    event.kind = EVENT_UNREACHABLE if world.network.cut[host.number][occurrence.number - 1] else EVENT_REACHABLE
     event.peer = occurrence.number
     host_step(world, host, &event)
 
