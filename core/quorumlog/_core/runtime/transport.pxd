@@ -8,14 +8,10 @@ us.  Received batches come from the transport's pool; a message is handed to
 
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message
+from quorumlog._core.runtime.source cimport Source
 from quorumlog._core.storage.batch cimport BatchPool
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-
-# What an epoll registration's data.ptr points at.
-cdef struct Source:
-    void (*ready)(void* self, uint32_t events, uint64_t now_ns) noexcept nogil
-    void* self
 
 cdef struct TransportOptions:
     node_t node
@@ -49,7 +45,8 @@ cdef struct TransportStatus:
 cdef struct Transport
 
 
-cdef int transport_open(const TransportOptions* options, Transport** out, char* detail, uint32_t detail_bytes) noexcept nogil
+cdef int transport_open(const TransportOptions* options, Transport** out, char* detail,
+                        uint32_t detail_bytes) noexcept nogil
 cdef void transport_close(Transport* transport) noexcept nogil
 cdef uint16_t transport_port(const Transport* transport) noexcept nogil
 cdef int transport_add_peer(Transport* transport, node_t node, const char* host, uint16_t port) noexcept nogil
