@@ -155,6 +155,7 @@ class BuildExt(build_ext):
 
     def _cythonize(self) -> None:
         from Cython.Build import cythonize
+        from Cython.Compiler.Errors import CompileError
 
         # Cython.Coverage finds a source only beside its C file.
         build_dir = None if PROFILE == "coverage" else f"build/c-{PROFILE}"
@@ -169,6 +170,8 @@ class BuildExt(build_ext):
                     force=bool(self.force),
                     nthreads=os.cpu_count() or 1,
                 )
+        except CompileError as error:
+            raise SystemExit(f"Cython's errors stand above, the last in {error}") from None
         finally:
             hints = [m for m in GIL_HINT.finditer(said[0]) if "/bridge/" not in m["file"]]
             # Cython says it only when it runs: the next build must not pass for want of it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import sys
 import time
 import uuid
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import quorumlog as ql
+from quorumlog.cluster import free_addresses
 from quorumlog.processes.channel import RemoteError, Worker, WorkerGone
 
 POLL_SECONDS = 0.005
@@ -21,18 +21,6 @@ OPEN_SECONDS = 60.0
 
 class FleetError(RuntimeError):
     """The cluster did not get where it should in time; the text says what was seen last."""
-
-
-def free_addresses(count: int) -> list[str]:
-    """Loopback addresses nobody listens on now; held together meanwhile, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 def create_nodes(root: Path, names: list[str]) -> None:

@@ -6,7 +6,7 @@ a batch coming out (identity bytes, body bytes).
 """
 
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
+from quorumlog._core.base.status cimport ERR_AGAIN, OK
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, Message, message_drop_batches
 from quorumlog._core.runtime.receiving cimport (
     Receiver, receiver_close, receiver_done, receiver_filled, receiver_next, receiver_open,
@@ -24,7 +24,7 @@ from quorumlog._core.runtime.transport cimport (
 )
 from quorumlog._core.runtime.wire cimport frame_encode, frame_head_bytes
 from quorumlog._core.storage.batch cimport (
-    IDENTITY_BYTES, Batch, BatchPool, batch_new, batch_stamp, pool_close, pool_open,
+    IDENTITY_BYTES, Batch, BatchPool, batch_drop, batch_new, batch_stamp, pool_close, pool_open,
 )
 from quorumlog._core.base.atomics cimport load_u64
 
@@ -129,6 +129,30 @@ cdef class Pool:
     @property
     def used_bytes(self):
         return load_u64(&self.pool.used_bytes)
+
+    def hold(self, body_bytes):
+        return Held(self, body_bytes)
+
+
+cdef class Held:
+    """Memory of a pool, taken until `release`."""
+
+    cdef Pool pool
+    cdef Batch* batch
+
+    def __cinit__(self, Pool pool, body_bytes):
+        self.pool = pool
+        self.batch = batch_new(pool.pool, body_bytes)
+        if self.batch == NULL:
+            raise MemoryError("the pool is at its limit")
+
+    def __dealloc__(self):
+        self.release()
+
+    def release(self):
+        if self.batch != NULL:
+            batch_drop(self.batch)
+            self.batch = NULL
 
 
 def encode(tuple made):
@@ -319,6 +343,11 @@ cdef class Node:
         deadline = transport_time(self.transport, now)
         transport_flush(self.transport, now)
         return deadline
+
+    def ready_count(self):
+        """How many sources epoll would name now."""
+        cdef epoll_event events[EVENTS_MAX]
+        return epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
 
     def reachable(self, peer):
         return bool(transport_reachable(self.transport, peer))

@@ -41,6 +41,7 @@ cdef void progress_sent(Progress* p, index_t last, uint64_t bytes, uint64_t now_
     cdef InFlight* slot
     if p.state == PEER_PROBE:
         p.probe_sent = True
+        p.probe_sent_ns = now_ns
         return
     check2(p.in_flight_count < IN_FLIGHT_MESSAGES_MAX, b"Q-PROGRESS-02 appends in flight are bounded",
            p.in_flight_count, last)

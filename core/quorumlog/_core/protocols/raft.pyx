@@ -114,7 +114,7 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     raft.request_answered = raft.request
     election_reset_timer(raft)
     if raft.membership.count == 1:
-        raft.election_deadline_ns = raft.now_ns        # nobody to wait for
+        raft.election_deadline_ns = raft.now_ns + 1    # nobody to wait for (0 would be never)
 
 
 cdef void raft_close(void* state) noexcept nogil:
@@ -292,7 +292,8 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         reads_on_request(raft, out, message)
         return True
     if message.kind == RAFT_READ_INDEX_REPLY:
-        return reads_on_reply(raft, out, message)
+        reads_on_reply(raft, out, message)
+        return True
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:

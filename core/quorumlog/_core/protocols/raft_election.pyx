@@ -114,7 +114,7 @@ cdef void campaign(Raft* raft, Outbox* out) noexcept nogil:
     if tail and tail_decide(raft, out):
         # A single voter: nobody else can hold the tail.  The next timeout campaigns.
         election_follow(raft, out, 0)
-        raft.election_deadline_ns = raft.now_ns
+        raft.election_deadline_ns = raft.now_ns + 1
         return
     # The own vote counts when it is durable, not before (A-R6): election_on_flushed.
     ask_all(raft, out, RAFT_VOTE, raft.term)

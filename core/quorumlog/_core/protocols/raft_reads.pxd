@@ -18,7 +18,7 @@ cdef void reads_propose(Raft* raft, Outbox* out, uint64_t read) noexcept nogil
 # Leader: a follower asks.
 cdef void reads_on_request(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # Follower: the leader answers.
-cdef bint reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil
+cdef void reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # Follower: the leader was heard; asks again if the last request seems lost.
 cdef void reads_on_leader_heard(Raft* raft, Outbox* out) noexcept nogil
 # Follower: refuses those that waited too long.

@@ -165,14 +165,11 @@ cdef void pop_forwarded(Raft* raft, Outbox* out, index_t index, int status) noex
     raft.forwarded_count -= 1
 
 
-cdef bint reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
-    """False: an answer to what was never asked."""
+cdef void reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
     cdef const ReadIndexFields* reply = <const ReadIndexFields*>message.fields
     cdef int status
-    if reply.request > raft.request:
-        return False
-    if message.sender != raft.leader or reply.request <= raft.request_answered:
-        return True                    # late, or said twice
+    if message.sender != raft.leader or reply.request > raft.request or reply.request <= raft.request_answered:
+        return                         # late, said twice, or asked in an earlier life of this node
     status = OK
     if reply.status != OK:
         status = ERR_OVERLOADED if reply.status == ERR_OVERLOADED else ERR_NOT_LEADER
@@ -182,7 +179,6 @@ cdef bint reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexce
         pop_forwarded(raft, out, reply.index if status == OK else 0, status)
     if raft.forwarded_count > 0 and raft.request_answered == raft.request:
         send_request(raft, out)
-    return True
 
 
 cdef void reads_on_leader_heard(Raft* raft, Outbox* out) noexcept nogil:

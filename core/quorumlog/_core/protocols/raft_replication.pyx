@@ -234,6 +234,7 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot, const M
         progress_acked(p, match, raft.now_ns)
     replication_commit(raft, out)
     replication_send(raft, out, slot)
+    send_commit(raft, out, slot)
     return True
 
 
@@ -279,7 +280,9 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot, cons
         return False
     p.round_acked = max(p.round_acked, reply.round)
     if p.state == PEER_PROBE:
-        p.probe_sent = False           # it, or its answer, may be lost: this frees the probe (A-R21)
+        # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
+        if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns:
+            p.probe_sent = False
     elif p.state == PEER_STREAM:
         if p.in_flight_count > 0:
             # Sent long before this heartbeat and still not there: lost, not slow to sync.

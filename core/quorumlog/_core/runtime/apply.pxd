@@ -44,6 +44,7 @@ cdef struct Apply:
     atomic_ptr* receipts           # by sequence: reactor -> applying thread
     atomic_u64 settled             # own sequences up to here are settled
     atomic_u32 rewind              # Rewind: an own batch was skipped; propose again from settled + 1
+    atomic_u32 starving            # set by the reactor: too much is unsettled, wake it when some is
     atomic_u32 stopped             # status != 0: the state machine stopped at `applied`; nothing more is applied
     Batch* early                   # out of the ring, but there is a hole before it
     # What apply_next handed out, until apply_done.
@@ -62,9 +63,9 @@ cdef void apply_commit(Apply* apply, index_t commit) noexcept nogil
 # Reactor: who waits for the batch with this sequence.
 cdef void apply_expect(Apply* apply, uint64_t sequence, Receipt* receipt) noexcept nogil
 
-# Applying thread: the next committed batch in apply.taken with its admission: OK, ERR_AGAIN, or the
-# error of reading it back.
-cdef int apply_next(Apply* apply) noexcept nogil
+# Applying thread: the next committed batch in apply.taken with its admission: OK, ERR_AGAIN (nothing
+# now), ERR_NOT_FOUND (it must be read back from disk and may_read is False), or the error of reading it.
+cdef int apply_next(Apply* apply, bint may_read) noexcept nogil
 # The receipt that waits for apply.taken, if it is to be applied and was proposed here; it must be
 # settled by apply_settle after apply_done.
 cdef Receipt* apply_receipt(Apply* apply) noexcept nogil

@@ -15,7 +15,7 @@ from quorumlog._core.storage.batch cimport (
     KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
 from quorumlog._core.storage.wal cimport wal_read
 
-from libc.errno cimport EINTR, ETIMEDOUT
+from libc.errno cimport ETIMEDOUT
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -104,7 +104,7 @@ cdef Batch* next_recent(Apply* apply, index_t index) noexcept nogil:
         batch = NULL
 
 
-cdef int apply_next(Apply* apply) noexcept nogil:
+cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
     cdef index_t index = load_u64(&apply.applied) + 1
     cdef Batch* batch
     cdef int status
@@ -114,6 +114,8 @@ cdef int apply_next(Apply* apply) noexcept nogil:
         return ERR_AGAIN
     batch = next_recent(apply, index)
     if batch == NULL:
+        if not may_read:
+            return ERR_NOT_FOUND
         status = wal_read(apply.wal, apply.group, index, apply.pool, &batch)
         if status == ERR_NOT_FOUND or status == ERR_MEMORY:
             return ERR_AGAIN         # committed by others and not yet flushed here, or too much on loan
@@ -168,7 +170,7 @@ cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
     cdef int status
     cdef uint32_t done
     for done in range(batches):
-        status = apply_next(apply)
+        status = apply_next(apply, True)
         if status != OK:
             return status
         receipt = apply_receipt(apply)

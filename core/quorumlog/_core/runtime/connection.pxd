@@ -65,7 +65,8 @@ cdef void connection_close(Connection* connection) noexcept nogil
 # Goes on with the opening: OK when the other side is proved, ERR_AGAIN, ERR_PEER, ERR_CONNECTION_LOST.
 cdef int connection_opening(Connection* connection, const OpeningSelf* self) noexcept nogil
 # The opening is accepted: sends what is left of it (an acceptor's proof) and opens for frames.
-cdef int connection_opened(Connection* connection, BatchPool* pool, node_t node, uint64_t now_ns) noexcept nogil
+cdef int connection_opened(Connection* connection, BatchPool* pool, node_t node,
+                           uint64_t now_ns) noexcept nogil
 # Accepted ones.  OK (perhaps now paused), ERR_PEER or ERR_CONNECTION_LOST.
 cdef int connection_read(Connection* connection, const Delivery* delivery, Traffic* traffic,
                          uint64_t now_ns) noexcept nogil

@@ -1,6 +1,6 @@
 """See dispatch.pxd."""
 
-from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, store_u32
+from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
@@ -10,7 +10,7 @@ from quorumlog._core.engine.message cimport message_drop_batches
 from quorumlog._core.engine.outbox cimport Fetch, Outbox, outbox_clear
 from quorumlog._core.engine.protocol cimport EVENT_FETCHED, EVENT_FLUSHED, EVENT_PROPOSE, EVENT_TIME
 from quorumlog._core.runtime.apply cimport apply_commit, apply_offer
-from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, Ticket
+from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED, TICKET_DONE, Ticket
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read
@@ -34,8 +34,10 @@ cdef HostedGroup* node_group(Node* node, uint64_t group) noexcept nogil:
 cdef void ticket_done(void* ticket, int status) noexcept nogil:
     cdef Ticket* t = <Ticket*>ticket
     t.status = status
-    store_u32(&t.state, 1)
-    futex_wake(&t.state, 1)
+    if exchange_u32(&t.state, TICKET_DONE) == TICKET_ABANDONED:
+        free(t)
+    else:
+        futex_wake(&t.state, 1)      # by address alone: the caller may have freed it already
 
 
 cdef int node_send(Node* node, Message* message) noexcept nogil:
@@ -131,13 +133,31 @@ cdef void note_refusals(HostedGroup* hosted, Outbox* out) noexcept nogil:
         batch_drop(out.refusals[i].batch)
 
 
-cdef void answer_reads(Outbox* out) noexcept nogil:
+cdef void read_started(Node* node, Ticket* ticket) noexcept nogil:
+    ticket.previous = NULL
+    ticket.next = node.reads
+    if node.reads != NULL:
+        node.reads.previous = ticket
+    node.reads = ticket
+
+
+cdef void read_answered(Node* node, Ticket* ticket, int status) noexcept nogil:
+    if ticket.previous != NULL:
+        ticket.previous.next = ticket.next
+    else:
+        node.reads = ticket.next
+    if ticket.next != NULL:
+        ticket.next.previous = ticket.previous
+    ticket_done(ticket, status)
+
+
+cdef void answer_reads(Node* node, Outbox* out) noexcept nogil:
     cdef uint32_t i
     cdef Ticket* ticket
     for i in range(out.read_count):
         ticket = <Ticket*>out.reads[i].read
         ticket.index = out.reads[i].index
-        ticket_done(ticket, out.reads[i].status)
+        read_answered(node, ticket, out.reads[i].status)
 
 
 cdef void note_fetches(HostedGroup* hosted, Outbox* out) noexcept nogil:
@@ -157,7 +177,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     append_writes(node, out, event.wsn_next)
     send_messages(node, out)
     note_refusals(hosted, out)
-    answer_reads(out)
+    answer_reads(node, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
     if out.commit > hosted.commit:

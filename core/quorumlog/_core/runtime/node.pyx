@@ -1,30 +1,31 @@
 """See node.pxd."""
 
 from quorumlog._core.base.atomics cimport (
-    cas_ptr, futex_wait, load_ptr, load_u32, store_u32)
+    cas_ptr, cas_u32, exchange_ptr, futex_wait, load_ptr, load_u32, store_u32)
 from quorumlog._core.base.status cimport (
     ERR_AGAIN, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_STOPPED, ERR_TIMEOUT, OK)
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message, message_drop_batches
 from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
-from quorumlog._core.runtime.apply cimport apply_close, apply_open
+from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
+from quorumlog._core.runtime.dispatch cimport read_answered, ticket_done
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
+from quorumlog._core.runtime.node_state cimport TICKET_ABANDONED, TICKET_WAITING
 from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, proposals_open
 from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
 from quorumlog._core.runtime.transport cimport (
-    TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
+    Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
 from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_open
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 from quorumlog._core.storage.files cimport Files, system_files
 from quorumlog._core.storage.identity cimport (
-    identity_lock, identity_read, peers_read, peers_write)
+    KnownPeers, identity_lock, identity_read, peers_read, peers_write)
 from quorumlog._core.storage.wal cimport (
-    RecoveredGroup, WalOptions, WalReport, wal_close, wal_flushed, wal_open)
+    RecoveredGroup, WalOptions, wal_close, wal_flushed, wal_open)
 
-from libc.errno cimport EINTR, ETIMEDOUT
-from libc.stdint cimport uint8_t
+from libc.errno cimport ETIMEDOUT
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset, strncpy
@@ -61,14 +62,14 @@ cdef enum:
 cdef void on_event(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef uint64_t count
-    read(node.event_fd, &count, 8)
+    cdef ssize_t _got = read(node.event_fd, &count, 8)
     node.wakes += 1
 
 
 cdef void on_writer(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef uint64_t count
-    read(writer_event_fd(node.writer), &count, 8)     # the turn collects what completed
+    cdef ssize_t _got = read(writer_event_fd(node.writer), &count, 8)      # the turn collects what completed
 
 
 cdef bint accept_incarnation(void* context, node_t peer, uint64_t incarnation) noexcept nogil:
@@ -196,7 +197,8 @@ cdef int node_open(const NodeOptions* options, Node** out, char* detail, uint32_
     if status == OK:
         status = open_threads(node, options)
     if status != OK:
-        node_close(node)
+        node_stop(node)
+        node_free(node)
         return status
     out[0] = node
     return OK
@@ -204,14 +206,14 @@ cdef int node_open(const NodeOptions* options, Node** out, char* detail, uint32_
 
 cdef void fail_commands(Node* node) noexcept nogil:
     """After the reactor ended: nobody else will answer."""
-    cdef Ticket* ticket = <Ticket*>load_ptr(&node.commands)
+    cdef Ticket* ticket = <Ticket*>exchange_ptr(&node.commands, NULL)
     cdef Ticket* following
     while ticket != NULL:
         following = ticket.next
-        ticket.status = ERR_STOPPED
-        store_u32(&ticket.state, 1)
+        ticket_done(ticket, ERR_STOPPED)
         ticket = following
-    node.commands_closed = True
+    while node.reads != NULL:
+        read_answered(node, node.reads, ERR_STOPPED)
 
 
 cdef void close_fd(int fd) noexcept nogil:
@@ -219,14 +221,23 @@ cdef void close_fd(int fd) noexcept nogil:
         close(fd)
 
 
-cdef void node_close(Node* node) noexcept nogil:
+cdef void node_stop(Node* node) noexcept nogil:
     cdef uint32_t i
     reactor_stop(node)
     fail_commands(node)
+    for i in range(node.group_count):
+        proposals_fail(node.groups[i], ERR_STOPPED)
+        apply_stop(&node.groups[i].apply, ERR_STOPPED)
     if node.writer != NULL:
         writer_close(node.writer)
+        node.writer = NULL
     if node.transport != NULL:
         transport_close(node.transport)
+        node.transport = NULL
+
+
+cdef void node_free(Node* node) noexcept nogil:
+    cdef uint32_t i
     for i in range(node.held_count):
         message_drop_batches(&node.held[i])
         free(node.held[i].batches)
@@ -255,13 +266,27 @@ cdef void node_wake(Node* node) noexcept nogil:
 
 cdef void node_command(Node* node, Ticket* ticket) noexcept nogil:
     cdef void* top
-    store_u32(&ticket.state, 0)
+    store_u32(&ticket.state, TICKET_WAITING)
     while True:
         top = load_ptr(&node.commands)
         ticket.next = <Ticket*>top
         if cas_ptr(&node.commands, top, ticket):
             break
     reactor_wake(node)
+
+
+cdef Ticket* ticket_new(int kind, void* subject, size_t answer_bytes) noexcept nogil:
+    cdef Ticket* ticket = <Ticket*>calloc(1, sizeof(Ticket) + answer_bytes)
+    if ticket != NULL:
+        ticket.kind = kind
+        ticket.subject = subject
+        ticket.answer = ticket + 1
+    return ticket
+
+
+cdef void ticket_leave(Ticket* ticket) noexcept nogil:
+    if not cas_u32(&ticket.state, TICKET_WAITING, TICKET_ABANDONED):
+        free(ticket)
 
 
 cdef int ticket_wait(Ticket* ticket, int64_t timeout_ns) noexcept nogil:

@@ -13,6 +13,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.intake cimport Intake
+from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
@@ -21,18 +22,21 @@ from quorumlog._core.storage.wal cimport Wal, WalReport, WalStatus
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef extern from "<pthread.h>" nogil:
-    ctypedef unsigned long pthread_t
+cdef enum TicketState:
+    TICKET_WAITING = 0
+    TICKET_DONE = 1
+    TICKET_ABANDONED = 2           # the caller left; whoever answers frees it
 
-# A caller that waits for the reactor: a read index, or a command.
+# A caller that waits for the reactor: a read index, or a command.  One allocation with its answer.
 cdef struct Ticket:
-    atomic_u32 state               # futex word: 0 waiting, 1 done
+    atomic_u32 state               # futex word: TicketState
     int status
     int kind                       # CommandKind
     index_t index                  # of a read
     void* subject                  # HostedGroup*
-    void* answer                   # where to write the answer
-    Ticket* next
+    void* answer                   # behind the ticket in its allocation, or NULL
+    Ticket* next                   # in the stack of commands, or among the reads under way
+    Ticket* previous
 
 cdef enum CommandKind:
     COMMAND_READ = 1               # a linearizable read index for `subject`
@@ -123,8 +127,8 @@ cdef struct Node:
     atomic_u32 apply_signal        # futex word of the Python applier
     atomic_u32 apply_waiting
     atomic_ptr commands            # stack of Ticket
-    bint commands_closed
-    pthread_t thread
+    Ticket* reads                  # handed to a protocol and not answered yet
+    thread_t thread
     bint started
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count

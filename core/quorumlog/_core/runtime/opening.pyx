@@ -49,7 +49,8 @@ cdef void hello_write(Opening* opening, const OpeningSelf* self, const uint8_t* 
     write_bytes(&w, nonce, NONCE_BYTES)
     write_zeros(&w, HELLO_RESERVED_BYTES)
     write_u32(&w, crc32c(0, out, HELLO_CRC_AT))
-    check(not w.failed and w.position == HELLO_BYTES, b"Q-OPENING-02 a hello has another size than documented")
+    check(not w.failed and w.position == HELLO_BYTES,
+          b"Q-OPENING-02 a hello has another size than documented")
 
 
 cdef void outbox_hello(Opening* opening) noexcept nogil:
@@ -120,7 +121,8 @@ cdef int hello_check(Opening* opening, const OpeningSelf* self) noexcept nogil:
     read_bytes(&r, NONCE_BYTES)
     reserved = read_bytes(&r, HELLO_RESERVED_BYTES)
     read_u32(&r)
-    check(not r.failed and reader_left(&r) == 0, b"Q-OPENING-04 a hello is read to another size than documented")
+    check(not r.failed and reader_left(&r) == 0,
+          b"Q-OPENING-04 a hello is read to another size than documented")
     if memcmp(cluster, self.cluster, CLUSTER_BYTES) != 0 or not all_zero(reserved, HELLO_RESERVED_BYTES):
         return ERR_PEER
     if target != self.node or sender == self.node or sender == 0 or opening.incarnation == 0:

@@ -1,6 +1,6 @@
 """See proposals.pxd."""
 
-from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64
+from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64, store_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
@@ -57,6 +57,7 @@ cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
     cdef bint refuse = not hosted.forward and hosted.status.role != ROLE_LEADER
     if p.taken == NULL:
         p.taken = intake_take(&hosted.intake)
+    store_u32(&hosted.apply.starving, p.taken != NULL and p.next - p.first >= PENDING_MAX)
     while p.taken != NULL and p.next - p.first < PENDING_MAX:
         receipt = p.taken
         following = receipt.next

@@ -7,16 +7,16 @@ sockets in.  It blocks only when a turn found nothing to do, after announcing it
 
 from quorumlog._core.base.atomics cimport (
     exchange_ptr, exchange_u32, fence, load_ptr, load_u32, load_u64, store_u32)
-from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_IO, ERR_NO_SPACE, ERR_POISONED, ERR_STOPPED, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport GROUPS_MAX
 from quorumlog._core.engine.protocol cimport (
-    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event)
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
-    group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+    group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
+    read_started, ticket_done)
 from quorumlog._core.runtime.intake cimport intake_waiting
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, HostedGroup,
@@ -24,13 +24,13 @@ from quorumlog._core.runtime.node_state cimport (
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
     proposals_refused, proposals_rewind, proposals_turn)
+from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
     writer_completed, writer_kind, writer_prepare, writer_submit)
-from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.storage.wal cimport (
-    WalStatus, WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
+    WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
 
 from libc.errno cimport ENOSPC
 from libc.stdint cimport int64_t
@@ -41,10 +41,7 @@ cdef extern from *:
     #ifndef QUORUMLOG_REACTOR
     #define QUORUMLOG_REACTOR
     #include <errno.h>
-    #include <pthread.h>
-    #include <signal.h>
     #include <stdint.h>
-    #include <string.h>
     #include <time.h>
     #include <unistd.h>
     #include <sys/epoll.h>
@@ -59,39 +56,15 @@ cdef extern from *:
     #endif
         return epoll_wait(fd, events, count, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
     }
-    struct ql_sched_attr {
-        uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority;
-        uint64_t runtime, deadline, period;
-    };
-    /* A thread without signals, on a short scheduling slice (cython-facts.md Q4: 0.1 ms keeps a busy
-       neighbour from delaying a tick by 4 ms; needs no privilege; failure is ignored). */
-    static void ql_thread_setup(void) {
-        struct ql_sched_attr attr;
-        memset(&attr, 0, sizeof attr);
-        attr.size = sizeof attr;
-        attr.runtime = 100000;
-        syscall(SYS_sched_setattr, 0, &attr, 0);
-    }
-    static int ql_thread_start(pthread_t *thread, void *(*body)(void *), void *context) {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int error = pthread_create(thread, NULL, body, context);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return error;
-    }
     #endif
     """
-    cdef struct epoll_data "epoll_data_t":
-        void* ptr
     cdef struct epoll_event:
         uint32_t events
         void* ptr "data.ptr"
     int epoll_wait_ns "ql_epoll_wait"(int fd, epoll_event* events, int count, int64_t timeout_ns) noexcept nogil
-    void thread_setup "ql_thread_setup"() noexcept nogil
-    int thread_start "ql_thread_start"(void* thread, void* (*body)(void*) noexcept nogil, void* context) noexcept nogil
-    int pthread_join(unsigned long thread, void** result) noexcept nogil
-    ssize_t write(int fd, const void* data, size_t size) noexcept nogil
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void* data, size_t size)
 
 cdef enum:
     EVENTS_MAX = 64
@@ -99,11 +72,15 @@ cdef enum:
     MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
 
 
-cdef void reactor_wake(Node* node) noexcept nogil:
+cdef void ring_bell(Node* node) noexcept nogil:
     cdef uint64_t one = 1
+    cdef ssize_t _written = write(node.event_fd, &one, 8)      # fails only when it is readable anyway
+
+
+cdef void reactor_wake(Node* node) noexcept nogil:
     fence()
     if load_u32(&node.sleeping) and exchange_u32(&node.sleeping, 0):
-        write(node.event_fd, &one, 8)
+        ring_bell(node)
 
 
 cdef void reactor_fail(Node* node, int status) noexcept nogil:
@@ -113,6 +90,8 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
+    while node.reads != NULL:
+        read_answered(node, node.reads, status)
 
 
 cdef void reactor_on_message(void* context, const Message* message, uint64_t now_ns) noexcept nogil:
@@ -155,6 +134,7 @@ cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint6
 
 cdef void start_read(Node* node, HostedGroup* hosted, Ticket* ticket) noexcept nogil:
     cdef Event event
+    read_started(node, ticket)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_READ
     event.read = <uint64_t>ticket
@@ -317,7 +297,7 @@ cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
     if timeout_ns != 0:
         store_u32(&node.sleeping, 1)
         fence()
-        if anything_new(node):
+        if anything_new(node) or collect_writes(node):
             timeout_ns = 0
     count = epoll_wait_ns(node.epoll_fd, events, EVENTS_MAX, timeout_ns)
     store_u32(&node.sleeping, 0)
@@ -330,7 +310,7 @@ cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
 cdef void* reactor_body(void* context) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef bint busy
-    thread_setup()
+    thread_short_slice()
     node.now_ns = monotonic_ns()
     while not load_u32(&node.stopping):
         node.turns += 1
@@ -345,16 +325,15 @@ cdef void* reactor_body(void* context) noexcept nogil:
 
 
 cdef int reactor_start(Node* node) noexcept nogil:
-    if thread_start(&node.thread, reactor_body, node) != 0:
-        return ERR_USAGE
+    if thread_start(&node.thread, b"ql-reactor", reactor_body, node) != 0:
+        return ERR_MEMORY
     node.started = True
     return OK
 
 
 cdef void reactor_stop(Node* node) noexcept nogil:
-    cdef uint64_t one = 1
     if node.started:
         store_u32(&node.stopping, 1)
-        write(node.event_fd, &one, 8)
-        pthread_join(node.thread, NULL)
+        ring_bell(node)
+        thread_join(node.thread)
         node.started = False

@@ -3,7 +3,6 @@
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, ERR_PEER, OK
 from quorumlog._core.base.types cimport node_t
-from quorumlog._core.engine.message cimport Message
 from quorumlog._core.runtime.sockets cimport iovec
 from quorumlog._core.runtime.wire cimport (
     FRAME_HEAD_BYTES_MAX, FRAME_HEADER_BYTES, FrameBodies, frame_decode, frame_identity, frame_peek,
@@ -18,6 +17,7 @@ from libc.string cimport memcpy, memmove
 
 cdef enum:
     BATCH_OVERHEAD_BYTES = 1024
+    ROUNDED_BYTES_MAX = 128 << 10
 
 
 cdef Receiver* receiver_open(BatchPool* pool, node_t node, node_t peer) noexcept nogil:
@@ -120,9 +120,10 @@ cdef bint memory_possible(Receiver* r, const FrameBodies* bodies) noexcept nogil
     cdef uint64_t bytes = 0
     cdef uint32_t i
     for i in range(r.message.batch_count):
-        # The pool may round up to a power of two, and adds a struct.
-        bytes += 2 * <uint64_t>bodies.bytes[i] if bodies.bytes[i] <= (128 << 10) else bodies.bytes[i]
-        bytes += BATCH_OVERHEAD_BYTES
+        # The pool rounds small bodies up to a power of two, and adds a struct.
+        bytes += BATCH_OVERHEAD_BYTES + bodies.bytes[i]
+        if bodies.bytes[i] <= ROUNDED_BYTES_MAX:
+            bytes += bodies.bytes[i]
     return bytes <= r.pool.limit_bytes
 
 

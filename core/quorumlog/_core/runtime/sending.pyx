@@ -212,7 +212,8 @@ cdef uint64_t send_queue_written(SendQueue* queue, uint64_t bytes) noexcept nogi
         if piece.batch == NULL:
             lane.heads_begin += <uint32_t>taken
         lane.first_written += <uint32_t>taken
-        check(lane.queued_bytes >= taken, b"Q-SENDING-03 a lane's count of queued bytes fell below what it held")
+        check(lane.queued_bytes >= taken,
+              b"Q-SENDING-03 a lane's count of queued bytes fell below what it held")
         lane.queued_bytes -= taken
         bytes -= taken
         if lane.first_written == piece.bytes:

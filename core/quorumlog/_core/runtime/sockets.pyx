@@ -1,4 +1,4 @@
-"""The socket calls the transport makes.  C at heart: Cython's view of <sys/socket.h> would hide its macros."""
+"""The socket calls the transport makes.  C at heart: Cython's view of sockets would hide the macros."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset

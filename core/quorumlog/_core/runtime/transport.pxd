@@ -45,7 +45,8 @@ cdef struct TransportStatus:
 cdef struct Transport
 
 
-cdef int transport_open(const TransportOptions* options, Transport** out, char* detail, uint32_t detail_bytes) noexcept nogil
+cdef int transport_open(const TransportOptions* options, Transport** out, char* detail,
+                        uint32_t detail_bytes) noexcept nogil
 cdef void transport_close(Transport* transport) noexcept nogil
 cdef uint16_t transport_port(const Transport* transport) noexcept nogil
 cdef int transport_add_peer(Transport* transport, node_t node, const char* host, uint16_t port) noexcept nogil

@@ -264,8 +264,8 @@ cdef void admit(Transport* t, int fd, const Address* address, uint64_t now_ns) n
 cdef void listener_ready(void* self, uint32_t events, uint64_t now_ns) noexcept nogil:
     cdef Transport* t = <Transport*>self
     cdef Address address
-    cdef int i, fd
-    for i in range(ACCEPTS_PER_TURN):
+    cdef int _i, fd
+    for _i in range(ACCEPTS_PER_TURN):
         fd = socket_accept(t.listener, &address)
         if fd == -EAGAIN:
             return

@@ -63,8 +63,8 @@ cdef void frame_encode(const Message* message, uint8_t* out) noexcept nogil:
     for i in range(message.batch_count):
         check(message.batches[i].stamped, b"Q-WIRE-03 a batch is sent before its identity was stamped")
         write_bytes(&w, message.batches[i].identity, IDENTITY_BYTES)
-    check2(not w.failed and w.position == head_bytes, b"Q-WIRE-04 a frame's head has another length than told",
-           <long long>w.position, head_bytes)
+    check2(not w.failed and w.position == head_bytes,
+           b"Q-WIRE-04 a frame's head has another length than told", <long long>w.position, head_bytes)
     put_u32(out + 4, crc32c(0, out + CRC_FROM, head_bytes - CRC_FROM))
 
 
@@ -131,9 +131,10 @@ cdef int frame_decode(const uint8_t* head, uint32_t head_bytes, Message* message
         message.fields[i] = read_u64(&r)
     message.protocol = read_u32(&r)
     read_u32(&r)                       # reserved: frame_peek has looked at it
-    check(not r.failed and reader_left(&r) == 0, b"Q-WIRE-05 a frame's header has another length than its fields")
-    check2(head_bytes == frame_head_bytes(message), b"Q-WIRE-06 a head is decoded that frame_peek did not measure",
-           head_bytes, message.batch_count)
+    check(not r.failed and reader_left(&r) == 0,
+          b"Q-WIRE-05 a frame's header has another length than its fields")
+    check2(head_bytes == frame_head_bytes(message),
+           b"Q-WIRE-06 a head is decoded that frame_peek did not measure", head_bytes, message.batch_count)
     if not protocol_known(message.protocol) or decode_identities(head, message, bodies) != OK:
         message.batch_count = 0        # it owns nothing yet
         return ERR_PEER
