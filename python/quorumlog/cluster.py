@@ -134,7 +134,9 @@ class LocalCluster:
         """The group on the node that leads it; waits for an election."""
         deadline = time.monotonic() + timeout
         while True:
-            leaders = [(status.term, group) for group in self.groups if (status := group.status()).role == "leader"]
+            leaders = [
+                (status.term, group) for group in self.groups if (status := group.status()).role == "leader"
+            ]
             if leaders:
                 return max(leaders, key=lambda found: found[0])[1]
             if time.monotonic() >= deadline:

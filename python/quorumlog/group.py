@@ -159,7 +159,9 @@ class Group:
             if leader is not None:
                 return leader
             if time.monotonic() >= deadline:
-                raise ReadTimeout(f"group {self.name!r} has no leader that this node knows of after {timeout} s")
+                raise ReadTimeout(
+                    f"group {self.name!r} has no leader that this node knows of after {timeout} s"
+                )
             _POLL.wait(0.005)
 
     @property

@@ -22,7 +22,7 @@ class StateMachine:
         """Applies one batch, whole.
 
         Args:
-            batch: `payload` (uint8) and `offsets` (uint32[count + 1]) are read-only NumPy views without a copy.
+            batch: `payload` (uint8) and `offsets` (uint32[count + 1]) are read-only NumPy views.
 
         Returns:
             None, or one result per entry: a list or an array of length `batch.count`.
@@ -37,5 +37,3 @@ class StateMachine:
     def query(self, question: Any) -> Any:
         """Answers `group.read(question)`; runs between batches and must not change the state."""
         raise TypeError(f"{type(self).__name__} must define query(question) to be read")
-
-

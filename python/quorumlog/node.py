@@ -127,9 +127,7 @@ class Node:
     Close it, or use it as a context manager; a forgotten one warns.  Methods may be called from any thread.
     """
 
-    def __init__(
-        self, core: NodeCore, path: str, name: str, peers: dict[int, str], listen_host: str
-    ) -> None:
+    def __init__(self, core: NodeCore, path: str, name: str, peers: dict[int, str], listen_host: str) -> None:
         self._core = core
         self._peers = peers
         self._groups: dict[str, Group] = {}
@@ -252,7 +250,8 @@ class Node:
         unknown = [member for member in members if id_of(member) not in self._peers]
         if unknown or self.name not in members or len(set(members)) != len(members):
             raise UsageError(
-                f"voters {members} of group {name!r} must be distinct nodes of {sorted(self._peers.values())}, "
+                f"voters {members} of group {name!r} must be distinct nodes of"
+                f" {sorted(self._peers.values())}, "
                 f"{self.name!r} among them"
             )
         if machine is not None and not callable(getattr(machine, "apply", None)):
@@ -311,7 +310,7 @@ class Node:
         return NodeStatus(**raw)
 
     def close(self) -> None:
-        """Stops the node.  Unsettled proposals get `Unknown`, or fail definitely if they never left.  Idempotent."""
+        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail definitely if they never left."""
         self._core.close()
         _live.discard(self)
 

@@ -17,15 +17,36 @@ HEADER = INCLUDE / "quorumlog" / "statemachine.h"
 
 # Size, then the offset of each field, on a 64-bit machine.  Structs may only grow at their end.
 LAYOUT = {
-    "ql_batch": (48, {"struct_size": 0, "count": 4, "first": 8, "term": 16, "leader_time_ns": 24,
-                      "offsets": 32, "payload": 40}),
-    "ql_results": (40, {"struct_size": 0, "reserved": 4, "self": 8, "fixed": 16, "put": 24,
-                        "explain": 32}),
+    "ql_batch": (
+        48,
+        {
+            "struct_size": 0,
+            "count": 4,
+            "first": 8,
+            "term": 16,
+            "leader_time_ns": 24,
+            "offsets": 32,
+            "payload": 40,
+        },
+    ),
+    "ql_results": (40, {"struct_size": 0, "reserved": 4, "self": 8, "fixed": 16, "put": 24, "explain": 32}),
     "ql_sink": (24, {"struct_size": 0, "reserved": 4, "self": 8, "write": 16}),
     "ql_source": (24, {"struct_size": 0, "reserved": 4, "self": 8, "read": 16}),
-    "ql_machine_v1": (72, {"abi_version": 0, "struct_size": 4, "state": 8, "apply_batch": 16,
-                           "query": 24, "freeze_view": 32, "write_view": 40, "release_view": 48,
-                           "restore": 56, "destroy": 64}),
+    "ql_machine_v1": (
+        72,
+        {
+            "abi_version": 0,
+            "struct_size": 4,
+            "state": 8,
+            "apply_batch": 16,
+            "query": 24,
+            "freeze_view": 32,
+            "write_view": 40,
+            "release_view": 48,
+            "restore": 56,
+            "destroy": 64,
+        },
+    ),
 }
 
 # A machine that sums little-endian int64 commands and answers each with the sum so far.
@@ -54,7 +75,7 @@ ql_machine_v1 sum_machine = {
 
 def declarations() -> str:
     text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
-    text = re.sub(r'#ifdef __cplusplus\n.*?#endif\n', "", text, flags=re.DOTALL)
+    text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", text, flags=re.DOTALL)
     return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
@@ -69,9 +90,26 @@ def compiled(language: str, source: str, target: Path, *flags: str) -> None:
     compiler = shutil.which({"c": "cc", "c++": "c++"}[language])
     if compiler is None:
         pytest.skip(f"no compiler for {language} here")
-    subprocess.run([compiler, "-x", language, "-I", str(INCLUDE), "-Wall", "-Wextra", "-Werror",
-                    "-pedantic", *flags, "-", "-o", str(target)],
-                   input=source, text=True, check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-x",
+            language,
+            "-I",
+            str(INCLUDE),
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            *flags,
+            "-",
+            "-o",
+            str(target),
+        ],
+        input=source,
+        text=True,
+        check=True,
+    )
 
 
 def test_every_struct_of_the_header_is_pinned() -> None:
@@ -85,21 +123,24 @@ def test_cffi_sees_the_pinned_layout(ffi: cffi.FFI, name: str) -> None:
     assert {field: info.offset for field, info in ffi.typeof(name).fields} == offsets
 
 
-@pytest.mark.parametrize(("language", "flags"), [
-    ("c", ["-std=c99"]), ("c", ["-std=c17"]), ("c++", ["-std=c++11"])])
-def test_the_compiler_sees_the_pinned_layout(language: str, flags: list[str],
-                                             tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("language", "flags"), [("c", ["-std=c99"]), ("c", ["-std=c17"]), ("c++", ["-std=c++11"])]
+)
+def test_the_compiler_sees_the_pinned_layout(language: str, flags: list[str], tmp_path: Path) -> None:
     # A false assertion is an array of negative size, which C99 and C++11 both refuse.
     claims = [f"sizeof({name}) == {size}" for name, (size, _) in LAYOUT.items()]
-    claims += [f"offsetof({name}, {field}) == {offset}"
-               for name, (_, offsets) in LAYOUT.items() for field, offset in offsets.items()]
+    claims += [
+        f"offsetof({name}, {field}) == {offset}"
+        for name, (_, offsets) in LAYOUT.items()
+        for field, offset in offsets.items()
+    ]
     source = "#include <stddef.h>\n#include <quorumlog/statemachine.h>\n" + "\n".join(
-        f"typedef char claim_{i}[({claim}) ? 1 : -1];" for i, claim in enumerate(claims))
+        f"typedef char claim_{i}[({claim}) ? 1 : -1];" for i, claim in enumerate(claims)
+    )
     compiled(language, source + "\n", tmp_path / "claims.o", *flags, "-c")
 
 
-def test_a_machine_written_against_the_header_runs_through_its_table(ffi: cffi.FFI,
-                                                                     tmp_path: Path) -> None:
+def test_a_machine_written_against_the_header_runs_through_its_table(ffi: cffi.FFI, tmp_path: Path) -> None:
     library = tmp_path / "sum.so"
     compiled("c", SUM_MACHINE, library, "-std=c11", "-shared", "-fPIC")
     machine = ffi.addressof(ffi.dlopen(str(library)), "sum_machine")
@@ -108,9 +149,17 @@ def test_a_machine_written_against_the_header_runs_through_its_table(ffi: cffi.F
 
     payload = ffi.new("int64_t[3]", [5, -7, 100])
     offsets = ffi.new("uint32_t[4]", [0, 8, 16, 24])
-    batch = ffi.new("ql_batch *", {
-        "struct_size": ffi.sizeof("ql_batch"), "count": 3, "first": 1, "term": 1,
-        "offsets": offsets, "payload": ffi.cast("uint8_t *", payload)})
+    batch = ffi.new(
+        "ql_batch *",
+        {
+            "struct_size": ffi.sizeof("ql_batch"),
+            "count": 3,
+            "first": 1,
+            "term": 1,
+            "offsets": offsets,
+            "payload": ffi.cast("uint8_t *", payload),
+        },
+    )
     answers = ffi.new("int64_t[3]")
     asked = []
 

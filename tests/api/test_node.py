@@ -87,7 +87,9 @@ def test_opening_twice(directory: Path) -> None:
     ql.Node.open(directory, options=SMALL).close()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", ":7101", "127.0.0.1:70000", "0.0.0.0:0", "10.1.2.3:1"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "127.0.0.1:x", ":7101", "127.0.0.1:70000", "0.0.0.0:0", "10.1.2.3:1"]
+)
 def test_bad_addresses(directory: Path, address: str) -> None:
     with pytest.raises(ql.UsageError, match="address"):
         ql.Node.open(directory, listen=address)
@@ -99,7 +101,12 @@ def test_a_closed_node_says_so(directory: Path) -> None:
     group.propose(b"1")
     node.close()
     node.close()
-    for call in (lambda: group.propose(b"1"), lambda: group.submit(b"1"), lambda: group.read(1), group.status):
+    for call in (
+        lambda: group.propose(b"1"),
+        lambda: group.submit(b"1"),
+        lambda: group.read(1),
+        group.status,
+    ):
         with pytest.raises(ql.Closed):
             call()
     with pytest.raises(ql.Closed):
@@ -112,7 +119,9 @@ def test_a_forgotten_close_warns(directory: Path) -> None:
         node = ql.Node.open(directory, options=SMALL)
         del node
         gc.collect()
-    assert any(issubclass(one.category, ResourceWarning) and "never closed" in str(one.message) for one in caught)
+    assert any(
+        issubclass(one.category, ResourceWarning) and "never closed" in str(one.message) for one in caught
+    )
     ql.Node.open(directory, options=SMALL).close()
 
 
@@ -150,7 +159,9 @@ def test_closing_lets_waiting_calls_out(tmp_path: Path) -> None:
 
 def test_a_timeout_is_a_timeout_error_and_indefinite(tmp_path: Path) -> None:
     ql.Node.create(tmp_path / "n1", "n1", cluster=uuid.uuid4(), token=TOKEN)
-    with ql.Node.open(tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL) as node:
+    with ql.Node.open(
+        tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL
+    ) as node:
         group = node.raft("sum", Sum())
         with pytest.raises(TimeoutError) as caught:
             group.propose(b"1", timeout=0.2)
@@ -161,12 +172,18 @@ def test_a_timeout_is_a_timeout_error_and_indefinite(tmp_path: Path) -> None:
 def test_overload_is_refused_and_definite(tmp_path: Path) -> None:
     ql.Node.create(tmp_path / "n1", "n1", cluster=uuid.uuid4(), token=TOKEN)
     options = ql.RaftOptions(in_flight_bytes=1 << 16)
-    with ql.Node.open(tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL) as node:
+    with ql.Node.open(
+        tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL
+    ) as node:
         group = node.raft("sum", Sum(), options=options)
         taken = []
-        with pytest.raises(ql.Overloaded) as caught:
+
+        def submit_many_times() -> None:
             for _ in range(1000):
                 taken.append(group.submit(b"x" * 1000))
+
+        with pytest.raises(ql.Overloaded) as caught:
+            submit_many_times()
         assert caught.value.definite
         assert caught.value.retryable
         assert caught.value.limit == 1 << 16
@@ -216,7 +233,9 @@ def test_results_must_be_one_per_entry(directory: Path) -> None:
 
 def test_ctrl_c_ends_a_wait(tmp_path: Path) -> None:
     ql.Node.create(tmp_path / "n1", "n1", cluster=uuid.uuid4(), token=TOKEN)
-    with ql.Node.open(tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL) as node:
+    with ql.Node.open(
+        tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL
+    ) as node:
         group = node.raft("sum", Sum())
         for call in (
             lambda: group.propose(b"1", timeout=60),

@@ -24,7 +24,7 @@ class Proposer(threading.Thread):
         super().__init__()
         self.fleet, self.label, self.count = fleet, name, count
         self.acknowledged: list[str] = []
-        self.refused: list[str] = []       # said to have surely not happened
+        self.refused: list[str] = []  # said to have surely not happened
 
     def run(self) -> None:
         for number in range(self.count):
@@ -59,7 +59,7 @@ def test_killing_nodes_loses_nothing_acknowledged(fleet: Fleet) -> None:
         leader = fleet.leader()
         victims = [leader] if turn % 3 == 0 else [draw.choice(fleet.names)]
         if turn % 3 == 2:
-            victims = list(fleet.names)    # all at once: only what is on disk is left
+            victims = list(fleet.names)  # all at once: only what is on disk is left
         proposers = [Proposer(fleet, f"r{turn}p{number}", PER_ROUND) for number in range(3)]
         for proposer in proposers:
             proposer.start()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from quorumlog._core.bridge.testing_writer import WriterUnderTest
 
 ERR_USAGE, ERR_AGAIN = 1, 51

@@ -101,7 +101,9 @@ class CheckpointGroup:
 class Log:
     groups: list[SyncGroup] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(default_factory=list)
+    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(
+        default_factory=list
+    )
 
     def flushed(self, boot: int | None = None) -> int:
         """F: the largest `flushed` in any valid header (of one boot)."""
@@ -118,10 +120,10 @@ class Conclusion:
     first: int = 1
     last: int = 0
     term_before_first: int = 0
-    entries: dict[int, tuple[int, bytes]] = field(default_factory=dict)   # index: (term, payload), intact only
+    entries: dict[int, tuple[int, bytes]] = field(default_factory=dict)  # index: (term, payload), intact only
     hard_state: tuple[int, int] = (0, 0)
     hard_state_damaged: bool = False
-    faulty: tuple[int, int] | None = None      # corrupt entries, first and last index (0: not known)
+    faulty: tuple[int, int] | None = None  # corrupt entries, first and last index (0: not known)
     unproved_last: int = 0
 
 
@@ -147,8 +149,19 @@ def parse_header(data: bytes, segment: int, at: int) -> SyncGroup | None:
         return None
     tail = parse_tail(data, segment, at + length)
     tail_valid = tail is not None and tail.offset == at and tail.boot == boot
-    return SyncGroup(segment, at, boot, first, last, flushed, length, kind, True, tail_valid,
-                     parse_list(data[at + 80 : end], count, segment, boot))
+    return SyncGroup(
+        segment,
+        at,
+        boot,
+        first,
+        last,
+        flushed,
+        length,
+        kind,
+        True,
+        tail_valid,
+        parse_list(data[at + 80 : end], count, segment, boot),
+    )
 
 
 def parse_tail(data: bytes, segment: int, end: int) -> SyncGroup | None:
@@ -159,8 +172,19 @@ def parse_tail(data: bytes, segment: int, end: int) -> SyncGroup | None:
     begin = end - 48 - 40 * count
     if begin < offset + 80 or crc(data[begin : end - 48] + data[end - 44 : end]) != sum_:
         return None
-    return SyncGroup(segment, offset, boot, first, first - 1, 0, length, 0, False, True,
-                     parse_list(data[begin : end - 48], count, segment, boot))
+    return SyncGroup(
+        segment,
+        offset,
+        boot,
+        first,
+        first - 1,
+        0,
+        length,
+        0,
+        False,
+        True,
+        parse_list(data[begin : end - 48], count, segment, boot),
+    )
 
 
 def parse_record(data: bytes, segment: int, at: int) -> Record | None:
@@ -172,9 +196,23 @@ def parse_record(data: bytes, segment: int, at: int) -> Record | None:
     if magic != RECORD_MAGIC or seg != segment or offset != at or crc(data[at + 4 : at + 64]) != sum_:
         return None
     identity = data[at + 64 : at + 144]
-    (crc_, version, kind, flags_, group, term, _, first, count, body_bytes, session, sequence, _, body_crc, zero) = (
-        struct.unpack("<IBBHQQQQIIQQQII", identity)
-    )
+    (
+        crc_,
+        version,
+        kind,
+        flags_,
+        group,
+        term,
+        _,
+        first,
+        count,
+        body_bytes,
+        session,
+        sequence,
+        _,
+        body_crc,
+        zero,
+    ) = struct.unpack("<IBBHQQQQIIQQQII", identity)
     if crc(identity[4:]) != crc_ or crc_ != identity_crc or version != 1 or flags_ or zero:
         return None
     if length != 144 + body_bytes or body_bytes > MAX_BODY or at + length > len(data):
@@ -182,7 +220,9 @@ def parse_record(data: bytes, segment: int, at: int) -> Record | None:
     body = data[at + 144 : at + length]
     if crc(body) != body_crc:
         return None
-    return Record(segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body)
+    return Record(
+        segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body
+    )
 
 
 def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int, int]]]:
@@ -193,8 +233,11 @@ def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int
             struct.unpack_from("<10QBB", body, at)
         )
         name = body[at + 82 : at + 82 + length].decode()
-        found.append(CheckpointGroup(group, last_wsn, first, last, before, last_term, hard_term, vote, truncated,
-                                     mode, name))
+        found.append(
+            CheckpointGroup(
+                group, last_wsn, first, last, before, last_term, hard_term, vote, truncated, mode, name
+            )
+        )
         at += (82 + length + 7) // 8 * 8
     return found, [struct.unpack_from("<QQ", body, at + 16 * i) for i in range(tombstones)]
 
@@ -240,8 +283,11 @@ def is_corrupt(log: Log, group: int, wsn: int, boot: int) -> bool:
     """A bad record is corrupt if it was known flushed, by its own boot or by a later recovery that had it."""
     if wsn <= log.flushed(boot):
         return True
-    return any(record.boot > boot and entry.group == group and entry.last_wsn >= wsn
-               for record, entries, _ in log.checkpoints for entry in entries)
+    return any(
+        record.boot > boot and entry.group == group and entry.last_wsn >= wsn
+        for record, entries, _ in log.checkpoints
+        for entry in entries
+    )
 
 
 def missing_of(log: Log, group: int, floor: int) -> dict[int, tuple[list[Listed], int]]:
@@ -269,14 +315,14 @@ def conclude_group(log: Log, group: int, base: CheckpointGroup | None) -> Conclu
     records = {record.wsn: record for record in log.records if record.group == group}
     missing = missing_of(log, group, floor)
     hard_state_wsn = floor
-    end = found.last                       # of the log with its holes
-    tainted: tuple[int, bool] | None = None   # (intact up to here, corrupt)
+    end = found.last  # of the log with its holes
+    tainted: tuple[int, bool] | None = None  # (intact up to here, corrupt)
     for wsn in sorted(set(records) | set(missing)):
         record = records.get(wsn)
         if record is None:
             lines, boot = missing[wsn]
             if len({line.offset for line in lines}) >= 2 and all(line.last == 0 for line in lines):
-                hard_state_wsn = -wsn          # damaged, unless a later one follows
+                hard_state_wsn = -wsn  # damaged, unless a later one follows
                 continue
             corrupt = is_corrupt(log, group, wsn, boot)
             if tainted is None:
@@ -307,7 +353,7 @@ def conclude_group(log: Log, group: int, base: CheckpointGroup | None) -> Conclu
             found.entries.update({record.first + i: (record.term, e) for i, e in enumerate(record.entries())})
             end = record.last
     if base is not None and end < base.last and not any(r.kind == TRUNCATE for r in records.values()):
-        tainted = tainted or (end, True)       # a checkpoint promised more
+        tainted = tainted or (end, True)  # a checkpoint promised more
         end = base.last
     found.last = max(end, found.first - 1)
     found.hard_state_damaged = hard_state_wsn < 0
@@ -332,4 +378,6 @@ def conclude(files: dict[str, bytes]) -> dict[int, Conclusion]:
         dropped.update(dict(tombstones))
     groups = {record.group for record in log.records} | {line.group for g in log.groups for line in g.listed}
     groups |= set(base)
-    return {group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))}
+    return {
+        group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))
+    }

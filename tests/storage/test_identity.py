@@ -10,6 +10,7 @@ import google_crc32c
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge import testing_identity as core
 
 OK, ERR_USAGE, ERR_IO, ERR_NO_SPACE, ERR_CORRUPT, ERR_LOCKED, ERR_NOT_FOUND = (
@@ -253,9 +254,7 @@ def test_every_flipped_byte_of_peers_is_found(home):
     assert core.write_peers(path, [(5, 6), (7, 8), (9, 10)]) == OK
     good = (home / "peers").read_bytes()
     for place in range(len(good)):
-        (home / "peers").write_bytes(
-            good[:place] + bytes([good[place] ^ 0x01]) + good[place + 1 :]
-        )
+        (home / "peers").write_bytes(good[:place] + bytes([good[place] ^ 0x01]) + good[place + 1 :])
         assert core.read_peers(path) == (ERR_CORRUPT, {}), place
     for size in [*range(len(good)), len(good) + 16, 100_000]:
         (home / "peers").write_bytes(good[:size].ljust(size, b"\0"))

@@ -145,8 +145,12 @@ def test_a_halted_disk_does_nothing_more() -> None:
     fd = disk.open("d/f", WRITE)
     disk.halt_after(1)
     disk.write(fd, b"a", 0)
-    for call in (lambda: disk.write(fd, b"b", 0), lambda: disk.sync(fd), lambda: disk.remove("d/f"),
-                 lambda: disk.read(fd, 1, 0)):
+    for call in (
+        lambda: disk.write(fd, b"b", 0),
+        lambda: disk.sync(fd),
+        lambda: disk.remove("d/f"),
+        lambda: disk.read(fd, 1, 0),
+    ):
         with pytest.raises(OSError):
             call()
     disk.halt_after(None)
@@ -197,7 +201,7 @@ def test_content_agrees_with_a_slow_model(steps: list[tuple[object, ...]]) -> No
     """The cache is a byte array; after a cut every sector is one of its versions since the last sync."""
     disk = disk_with_file()
     fd = disk.open("d/f", WRITE)
-    cached, synced = bytearray(), bytes()
+    cached, synced = bytearray(), b""
     for name, *arguments in steps:
         if name == "write":
             offset, data = arguments

@@ -29,8 +29,12 @@ QUIET = ("elect", "pass", "settle")
 
 
 def milestone(line: str) -> bool:
-    return " hears " not in line and " never hears " not in line and "writes hard" not in line and (
-        " is " in line or " commits " in line or " answers " in line or "truncate" in line)
+    return (
+        " hears " not in line
+        and " never hears " not in line
+        and "writes hard" not in line
+        and (" is " in line or " commits " in line or " answers " in line or "truncate" in line)
+    )
 
 
 class Stage:
@@ -43,7 +47,7 @@ class Stage:
         before = len(self.world.story)
         old = self.world
         said = getattr(self, "do_" + words[0].rstrip("?"))(words[1:]) or []
-        story = self.world.story[before if self.world is old else 0:]
+        story = self.world.story[before if self.world is old else 0 :]
         return [s for s in story if words[0] not in QUIET or milestone(s)] + said
 
     def do_nodes(self, words: list[str]) -> list[str]:
@@ -65,7 +69,11 @@ class Stage:
         found = []
         for number in self.world.numbers:
             node = self.world.nodes[number]
-            terms = " ".join(str(batch.term) for batch in node.log for _ in range(batch.count)) if node.up else "down"
+            terms = (
+                " ".join(str(batch.term) for batch in node.log for _ in range(batch.count))
+                if node.up
+                else "down"
+            )
             found.append(f"{number}: {terms}")
         return found
 
@@ -113,8 +121,10 @@ class Stage:
     def do_propose(self, words: list[str]) -> list[str]:
         refused = len(self.world.refusals)
         self.world.propose(int(words[0]), *[word.encode() for word in words[1:]])
-        return [f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
-                for n, status in self.world.refusals[refused:]]
+        return [
+            f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
+            for n, status in self.world.refusals[refused:]
+        ]
 
     def do_read(self, words: list[str]) -> None:
         self.world.read(int(words[0]), int(words[1]))
@@ -131,7 +141,9 @@ class Stage:
         self.world.start(int(words[0]), unproved_last=unproved)
 
     def do_tear(self, words: list[str]) -> list[str]:
-        return [f"{words[0]} loses the end of its log, which reached {self.world.tear(int(words[0]), int(words[1]))}"]
+        return [
+            f"{words[0]} loses the end of its log, which reached {self.world.tear(int(words[0]), int(words[1]))}"
+        ]
 
     def do_fill(self, words: list[str]) -> None:
         line = " ".join(words)

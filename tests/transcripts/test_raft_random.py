@@ -19,15 +19,19 @@ class Play:
         self.random = random.Random(seed)
         count = self.random.choice([1, 2, 3, 3, 3, 5])
         self.world = World(
-            count, manual=self.random.random() < 0.7, seed=seed,
+            count,
+            manual=self.random.random() < 0.7,
+            seed=seed,
             append_bytes_max=self.random.choice([1, 300, 1 << 20]),
             cache_limit_bytes=self.random.choice([0, 100, 1 << 20]),
         )
         self.read = 0
         self.torn = 0
         self.chances = {
-            "loss": self.random.choice([0, 0, 0.1, 0.3]), "double": self.random.choice([0, 0.1, 0.3]),
-            "crash": self.random.choice([0, 0.01, 0.03]), "cut": self.random.choice([0, 0.02]),
+            "loss": self.random.choice([0, 0, 0.1, 0.3]),
+            "double": self.random.choice([0, 0.1, 0.3]),
+            "crash": self.random.choice([0, 0.01, 0.03]),
+            "cut": self.random.choice([0, 0.02]),
         }
 
     def someone(self) -> int | None:

@@ -48,11 +48,11 @@ class Node:
         self.raft: RaftNode | None = None
         self.clock_ns = 0
         self.deadline_ns = 0
-        self.disk: list[tuple[int, Record]] = []      # what survives a power cut
-        self.pending: list[tuple[int, Record]] = []   # written, not synced
-        self.held: list[Letter] = []                  # waiting for their after_io
-        self.log: list[Record] = []                   # as the node should have it in memory
-        self.hard: tuple[int, int] = (0, 0)           # term and vote on disk
+        self.disk: list[tuple[int, Record]] = []  # what survives a power cut
+        self.pending: list[tuple[int, Record]] = []  # written, not synced
+        self.held: list[Letter] = []  # waiting for their after_io
+        self.log: list[Record] = []  # as the node should have it in memory
+        self.hard: tuple[int, int] = (0, 0)  # term and vote on disk
         self.flushed = 0
         self.commit = 0
         self.role = "follower"
@@ -72,19 +72,19 @@ class World:
     def __init__(self, count: int = 3, *, manual: bool = False, fetch: bool = True, **options: Any) -> None:
         self.pool = Pool()
         self.options = options
-        self.manual = manual                          # the test says when writes are synced
-        self.fetch = fetch                            # answer fetches at once
+        self.manual = manual  # the test says when writes are synced
+        self.fetch = fetch  # answer fetches at once
         self.numbers = list(range(1, count + 1))
         self.nodes = {number: Node(number) for number in self.numbers}
         self.network: list[Letter] = []
         self.cuts: set[tuple[int, int]] = set()
         self.story: list[str] = []
-        self.reads: dict[int, tuple[int, int] | None] = {}    # read: (index, status)
-        self.read_floor: dict[int, int] = {}          # read: what was committed when it began
+        self.reads: dict[int, tuple[int, int] | None] = {}  # read: (index, status)
+        self.read_floor: dict[int, int] = {}  # read: what was committed when it began
         self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
-        self.leaders: dict[int, int] = {}             # term: node
-        self.committed: list[tuple[Any, ...]] = []    # identities of committed batches, in order
+        self.leaders: dict[int, int] = {}  # term: node
+        self.committed: list[tuple[Any, ...]] = []  # identities of committed batches, in order
         for number in self.numbers:
             self.start(number)
 
@@ -100,9 +100,17 @@ class World:
                 runs.append((batch.first, batch.term))
         wsn = node.disk[-1][0] + 1000 if node.disk else 1
         node.raft = RaftNode(
-            number, self.numbers, now_ns=node.clock_ns, term=term, vote=vote,
-            last=log[-1].last if log else 0, runs=runs, unproved_last=unproved_last,
-            wsn_next=wsn, **{"seed": number, **self.options})
+            number,
+            self.numbers,
+            now_ns=node.clock_ns,
+            term=term,
+            vote=vote,
+            last=log[-1].last if log else 0,
+            runs=runs,
+            unproved_last=unproved_last,
+            wsn_next=wsn,
+            **{"seed": number, **self.options},
+        )
         node.log, node.hard, node.commit, node.role = log, (term, vote), 0, "follower"
         node.flushed, node.pending, node.held, node.fetches = wsn - 1, [], [], []
         node.unproved_last = unproved_last
@@ -132,7 +140,7 @@ class World:
         node = self.nodes[number]
         require(not node.up, "only a crashed node's disk is damaged")
         _, _, log = replay(node.disk)
-        lost = log[len(log) - count:]
+        lost = log[len(log) - count :]
         bad = {id(batch) for batch in lost}
         node.disk = [(wsn, record) for wsn, record in node.disk if id(record) not in bad]
         return int(lost[-1].last)
@@ -155,8 +163,11 @@ class World:
         chosen = list(self.numbers if numbers is None else numbers)
         until = {number: self.nodes[number].clock_ns + ms * MS for number in chosen}
         while True:
-            due = [(self.nodes[n].deadline_ns, n) for n in chosen
-                   if self.nodes[n].up and 0 < self.nodes[n].deadline_ns <= until[n]]
+            due = [
+                (self.nodes[n].deadline_ns, n)
+                for n in chosen
+                if self.nodes[n].up and 0 < self.nodes[n].deadline_ns <= until[n]
+            ]
             if not due:
                 break
             self.timeout(min(due)[1])
@@ -232,16 +243,24 @@ class World:
     def heal(self) -> None:
         self.cuts.clear()
 
-    def waiting(self, sender: int | None = None, target: int | None = None, name: str | None = None) -> list[Letter]:
-        return [letter for letter in self.network
-                if sender in (None, letter.sender) and target in (None, letter.target)
-                and name in (None, letter.name)]
+    def waiting(
+        self, sender: int | None = None, target: int | None = None, name: str | None = None
+    ) -> list[Letter]:
+        return [
+            letter
+            for letter in self.network
+            if sender in (None, letter.sender)
+            and target in (None, letter.target)
+            and name in (None, letter.name)
+        ]
 
     def take(self, letter: Letter) -> Letter:
         self.network = [other for other in self.network if other is not letter]
         return letter
 
-    def drop(self, sender: int | None = None, target: int | None = None, name: str | None = None) -> list[Letter]:
+    def drop(
+        self, sender: int | None = None, target: int | None = None, name: str | None = None
+    ) -> list[Letter]:
         lost = self.waiting(sender, target, name)
         for letter in lost:
             self.take(letter)
@@ -297,11 +316,14 @@ class World:
         self.refusals += [(node.number, status) for status in effects["refusals"]]
         for read, index, status in effects["reads"]:
             require(self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once")
-            require(status != 0 or index >= self.read_floor[read],
-                    f"read {read} sees all that was committed when it began")
+            require(
+                status != 0 or index >= self.read_floor[read],
+                f"read {read} sees all that was committed when it began",
+            )
             self.reads[read] = (index, status)
-            self.tell(f"{node.number} answers read {read}: "
-                      + (f"from index {index}" if status == 0 else "refused"))
+            self.tell(
+                f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
+            )
         node.fetches += effects["fetches"]
         self.check(node, effects["commit"])
         self.release(node)
@@ -316,14 +338,22 @@ class World:
         node.held = [letter for letter in node.held if letter.after_io > node.flushed]
         for letter in ready:
             term, vote = node.hard
-            require(letter.term == 0 or term >= letter.term, f"{node.number} speaks in term {letter.term} before it is durable")
+            require(
+                letter.term == 0 or term >= letter.term,
+                f"{node.number} speaks in term {letter.term} before it is durable",
+            )
             if letter.name == "vote-reply" and letter.fields["granted"]:
-                require(term > letter.term or vote == letter.target, f"{node.number} grants a vote before it is durable")
+                require(
+                    term > letter.term or vote == letter.target,
+                    f"{node.number} grants a vote before it is durable",
+                )
             if letter.name == "append-reply" and not letter.fields["rejected"]:
                 _, _, durable = replay(node.disk)
                 end = durable[-1].last if durable else 0
-                require(end >= letter.fields["match"] or term > letter.term,
-                        f"{node.number} acknowledges {letter.fields['match']} before it is durable")
+                require(
+                    end >= letter.fields["match"] or term > letter.term,
+                    f"{node.number} acknowledges {letter.fields['match']} before it is durable",
+                )
             self.network.append(letter)
 
     # What must hold
@@ -336,11 +366,19 @@ class World:
             self.tell(f"{node.number} is {node.role} in term {status['term']}")
             if node.role == "leader":
                 other = self.leaders.setdefault(status["term"], node.number)
-                require(other == node.number, f"term {status['term']} has one leader, not {other} and {node.number}")
+                require(
+                    other == node.number,
+                    f"term {status['term']} has one leader, not {other} and {node.number}",
+                )
                 held = [batch.identity for batch in node.log]
-                require(held[:len(self.committed)] == self.committed, f"leader {node.number} holds all that is committed")
-        require([t for batch in node.log for t in [batch.term] * batch.count] == node.raft.terms(),
-                f"the log of {node.number} is what it wrote")
+                require(
+                    held[: len(self.committed)] == self.committed,
+                    f"leader {node.number} holds all that is committed",
+                )
+        require(
+            [t for batch in node.log for t in [batch.term] * batch.count] == node.raft.terms(),
+            f"the log of {node.number} is what it wrote",
+        )
         self.check_commit(node, commit)
         for other in self.nodes.values():
             if other.up and other is not node:
@@ -351,13 +389,21 @@ class World:
         if commit == node.commit:
             return
         ends = [batch.last for batch in node.log]
-        require(commit in ends, f"{node.number} commits whole batches up to the end of its log, not {commit} of {ends}")
-        mine = [batch.identity for batch in node.log[:ends.index(commit) + 1]]
+        require(
+            commit in ends,
+            f"{node.number} commits whole batches up to the end of its log, not {commit} of {ends}",
+        )
+        mine = [batch.identity for batch in node.log[: ends.index(commit) + 1]]
         shared = min(len(mine), len(self.committed))
         require(mine[:shared] == self.committed[:shared], f"{node.number} commits what others have committed")
         for identity in mine[shared:]:
-            holders = sum(identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values())
-            require(2 * holders > len(self.nodes), f"committed index {identity[0]} lies on the disks of a majority")
+            holders = sum(
+                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
+            )
+            require(
+                2 * holders > len(self.nodes),
+                f"committed index {identity[0]} lies on the disks of a majority",
+            )
             self.committed.append(identity)
         node.commit = commit
         self.tell(f"{node.number} commits up to {commit}")
@@ -382,8 +428,11 @@ class World:
 
     def leader(self) -> int | None:
         """The leader of the highest term, if a node leads."""
-        leading = [(self.nodes[n].status()["term"], n) for n in self.numbers
-                   if self.nodes[n].up and self.role(n) == "leader"]
+        leading = [
+            (self.nodes[n].status()["term"], n)
+            for n in self.numbers
+            if self.nodes[n].up and self.role(n) == "leader"
+        ]
         return max(leading)[1] if leading else None
 
     def elect(self, number: int) -> None:
@@ -397,5 +446,9 @@ class World:
     def payloads(self, number: int) -> list[bytes]:
         """Committed entries of a node."""
         node = self.nodes[number]
-        return [payload for batch in node.log if batch.last <= node.commit and batch.kind == "entries"
-                for payload in batch.payloads]
+        return [
+            payload
+            for batch in node.log
+            if batch.last <= node.commit and batch.kind == "entries"
+            for payload in batch.payloads
+        ]

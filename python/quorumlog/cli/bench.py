@@ -46,9 +46,7 @@ def cluster(
     """Load a real cluster on loopback; the last line printed is a JSON object."""
     console = Console(stderr=True, quiet=only_json, log_path=False)
     try:
-        options = BenchOptions(
-            protocol=protocol, shape="processes" if processes else "threads", **rest
-        )
+        options = BenchOptions(protocol=protocol, shape="processes" if processes else "threads", **rest)
         if not 1 <= pairs <= 100:
             raise BadOptions(f"--pairs {pairs}: 1 to 100")
     except BadOptions as why:
@@ -97,9 +95,7 @@ def limit(variant: str, processes: bool, only_json: bool, **rest: Any) -> None:
             result = run_limit(
                 variants=tuple(variants),
                 threads=not processes,
-                said=lambda one: console.log(
-                    f"{one['variant']}: {one['entries_per_second']:,.0f} entries/s"
-                ),
+                said=lambda one: console.log(f"{one['variant']}: {one['entries_per_second']:,.0f} entries/s"),
                 **rest,
             )
     except LimitUnavailable as why:

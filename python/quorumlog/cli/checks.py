@@ -55,9 +55,7 @@ def examine(directory: Path) -> list[Finding]:
 
 def _python() -> Finding:
     free = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    found = (
-        f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__}"
-    )
+    found = f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__}"
     return Finding("python", found + (", free-threaded" if free else ""), "good")
 
 
@@ -72,9 +70,7 @@ def _build() -> Finding:
     found = f"quorumlog {quorumlog.__version__}, profile {profile}"
     if profile in ("release", "in place"):
         return Finding("build", found, "good")
-    return Finding(
-        "build", found, "warning", f"a {profile} build is slow; its figures mean nothing"
-    )
+    return Finding("build", found, "warning", f"a {profile} build is slow; its figures mean nothing")
 
 
 def _kernel() -> Finding:
@@ -99,9 +95,7 @@ def _processor() -> Finding:
         found += f" ({usable} usable)"
     if flags & {"sse4_2", "crc32"}:
         return Finding("processor", found + ", CRC32C instruction", "good")
-    return Finding(
-        "processor", found, "warning", "no CRC32C instruction: checksums come from tables"
-    )
+    return Finding("processor", found, "warning", "no CRC32C instruction: checksums come from tables")
 
 
 def _io_uring() -> Finding:
@@ -207,9 +201,7 @@ def _sync_latencies(directory: Path) -> list[Finding]:
             findings.append(Finding("overwrite + fdatasync", _timed(append), "good"))
             findings.append(_direct(Path(file.name), block))
     except OSError as error:
-        findings.append(
-            Finding("sync", f"{error}", "bad", f"{directory} can't be written and synced")
-        )
+        findings.append(Finding("sync", f"{error}", "bad", f"{directory} can't be written and synced"))
     return findings
 
 
@@ -218,13 +210,9 @@ def _direct(path: Path, block: mmap.mmap) -> Finding:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_DSYNC)
     except OSError as error:
-        return Finding(
-            name, f"refused: {error.strerror}", "note", "small writes go through the page cache"
-        )
+        return Finding(name, f"refused: {error.strerror}", "note", "small writes go through the page cache")
     try:
-        return Finding(
-            name, _timed(lambda number: _write(descriptor, block, number * BLOCK_BYTES)), "good"
-        )
+        return Finding(name, _timed(lambda number: _write(descriptor, block, number * BLOCK_BYTES)), "good")
     finally:
         os.close(descriptor)
 

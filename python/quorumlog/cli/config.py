@@ -116,9 +116,7 @@ def _options(kind: type[Any], settings: dict[str, Any], place: str) -> Any:
 def _known(table: dict[str, Any], names: set[str], place: str) -> None:
     unknown = sorted(set(table) - names)
     if unknown:
-        raise BadConfig(
-            f"unknown key {unknown[0]!r} in {place}; known are {', '.join(sorted(names))}"
-        )
+        raise BadConfig(f"unknown key {unknown[0]!r} in {place}; known are {', '.join(sorted(names))}")
 
 
 def _text(table: dict[str, Any], key: str) -> str:

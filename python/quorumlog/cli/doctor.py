@@ -24,9 +24,7 @@ def doctor(directory: Path, only_json: bool) -> None:
     Ends with 1 if something makes a log useless here.
     """
     if not directory.is_dir():
-        raise click.ClickException(
-            f"{directory} is not a directory; name the one that will hold data"
-        )
+        raise click.ClickException(f"{directory} is not a directory; name the one that will hold data")
     findings = examine(directory)
     if only_json:
         print(json.dumps({one.name: asdict(one) for one in findings}))

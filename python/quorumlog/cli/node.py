@@ -20,9 +20,7 @@ TOKEN_BYTES = 32
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="The node's name, unlike any other in the cluster.")
-@click.option(
-    "--cluster", type=click.UUID, help="The cluster's uuid; a new one is made without it."
-)
+@click.option("--cluster", type=click.UUID, help="The cluster's uuid; a new one is made without it.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -60,9 +58,7 @@ def _token(path: Path) -> bytes:
         except (OSError, ValueError) as error:
             raise click.ClickException(f"{path} does not hold a token in hex: {error}") from error
         if not 16 <= len(token) <= TOKEN_BYTES:
-            raise click.ClickException(
-                f"{path} holds {len(token)} bytes; a token has 16 to 32"
-            ) from None
+            raise click.ClickException(f"{path} holds {len(token)} bytes; a token has 16 to 32") from None
         return token
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error
@@ -73,9 +69,7 @@ def _token(path: Path) -> bytes:
 
 
 @click.command()
-@click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), required=True, help="A TOML file."
-)
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), required=True, help="A TOML file.")
 def node(config: Path) -> None:
     """Run one node until SIGTERM or Ctrl-C."""
     try:
