@@ -26,7 +26,7 @@ def stored(first: int, count: int, content: bytes, term: int = 1) -> StoredBatch
         count=count,
         term=term,
         body_crc=zlib.crc32(content),
-        content=np.frombuffer(content, np.uint8),
+        payload=lambda: np.frombuffer(content, np.uint8),
     )
 
 
