@@ -310,7 +310,7 @@ class Node:
         return NodeStatus(**raw)
 
     def close(self) -> None:
-        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail definitely if they never left."""
+        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left."""
         self._core.close()
         _live.discard(self)
 

@@ -18,7 +18,8 @@ from quorumlog.bench.load import LoadOptions, load_acknowledged
 from quorumlog.bench.options import BenchOptions
 from quorumlog.bench.verify import verify_run
 from quorumlog.bench.worker import BenchWorker, run_load
-from quorumlog.processes.fleet import Fleet, FleetError, create_nodes, free_addresses
+from quorumlog.cluster import free_addresses
+from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0

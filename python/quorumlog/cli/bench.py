@@ -54,10 +54,7 @@ def cluster(
     try:
         with console.status("starting") as status:
             said = status.update
-            if with_limit:
-                result = run_with_limit(options, pairs, said)
-            else:
-                result = run_cluster(options, said)
+            result = run_with_limit(options, pairs, said) if with_limit else run_cluster(options, said)
     except (LimitUnavailable, FleetError, RemoteError, WorkerGone) as why:
         raise click.ClickException(str(why)) from why
     if not only_json:
