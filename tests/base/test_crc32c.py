@@ -6,6 +6,7 @@ import google_crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_base import crc32c_kinds, crc32c_of
 
 KINDS = [*crc32c_kinds(), None]     # None: the one chosen

@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_base import read_fields, round_up_of, write_fields
 
 CODES = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_base import prng_numbers, prng_numbers_below
 
 MASK = 2**64 - 1

@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_base import ring_between_threads, ring_play
 
 

@@ -6,6 +6,7 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_base import hmac_of, same_bytes_of, sha256_of
 
 PIECES = st.lists(st.binary(max_size=200), max_size=6)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_engine import membership_asked, membership_of
 
 OK, ERR_USAGE = 0, 1

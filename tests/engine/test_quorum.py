@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge import testing_engine as core
 
 Described = tuple[str, int, int, list[int]]

@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge.testing_engine import SESSIONS_LIMIT_MAX, SessionTable
 
 

@@ -10,8 +10,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from quorumlog._core.bridge import testing_wire as core
 from wire_oracle import ACCEPTOR, DIALER, Hello, proof
+
+from quorumlog._core.bridge import testing_wire as core
 
 TOKEN = b"t" * 32
 SECOND = 10**9

@@ -6,7 +6,6 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quorumlog._core.bridge import testing_wire as core
 from wire_oracle import (
     BLANK,
     ENTRIES,
@@ -18,6 +17,8 @@ from wire_oracle import (
     body,
     crc,
 )
+
+from quorumlog._core.bridge import testing_wire as core
 
 NODE, PEER = 1, 2
 ERR_PEER, ERR_MEMORY, ERR_AGAIN = 30, 50, 51

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quorumlog._core.bridge import testing_wire as core
 from wire_oracle import Body, Frame, body, split
+
+from quorumlog._core.bridge import testing_wire as core
 
 OK, ERR_OVERLOADED = 0, 11
 CONTROL_LANE_BYTES = 256 << 10

@@ -9,8 +9,9 @@ import random
 import struct
 
 from fake_peer import TOKEN, World, dialer_hello
-from quorumlog._core.bridge import testing_wire as core
 from wire_oracle import DIALER, Body, Frame, body, crc, proof
+
+from quorumlog._core.bridge import testing_wire as core
 
 DEEP = os.environ.get("QUORUMLOG_DEPTH") == "deep"
 CASES = int(os.environ.get("QUORUMLOG_FUZZ_CASES", "400000" if DEEP else "6000"))

@@ -56,6 +56,8 @@ cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil
 cdef void log_truncate(GroupLog* log, index_t first) noexcept nogil
 # `wsn` and all before it are durable; True if `flushed` moved.
 cdef bint log_flush(GroupLog* log, wsn_t wsn) noexcept nogil
+# The WSN whose flush makes `index` durable; 0: it is durable already.
+cdef wsn_t log_wsn(const GroupLog* log, index_t index) noexcept nogil
 # Term of an index from first - 1 to last; ERR_COMPACTED before, ERR_NOT_FOUND behind.
 cdef int log_term(const GroupLog* log, index_t index, term_t* term) noexcept nogil
 # First index of the run that holds `index`.

@@ -27,6 +27,7 @@ cdef struct Progress:
     bint active                # heard from since the last check-quorum round
     bint reachable
     bint probe_sent            # probe mode: waiting for the answer
+    bint query                 # probe mode: where the logs meet is unknown, ask without batches
     bint fetching              # waiting for a Fetch
     index_t match
     index_t next
@@ -35,6 +36,7 @@ cdef struct Progress:
     InFlight in_flight[IN_FLIGHT_MESSAGES_MAX]   # ring
     uint32_t in_flight_head
     uint32_t in_flight_count
+    uint64_t probe_sent_ns
     uint64_t round_trip_ns     # smoothed
     uint64_t rate_bytes_per_s  # smoothed
     uint64_t acked_bytes       # in this measuring interval

@@ -69,6 +69,7 @@ cdef struct GroupStatus:
     index_t unproved_last
     uint64_t elections         # campaigns started here
     uint64_t leader_changes
+    uint64_t peer_errors       # messages that broke the protocol: dropped and counted
     uint32_t peer_count
     PeerStatus peers[16]
 

@@ -13,6 +13,9 @@ before it are complete.  Single owner, except wal_read and wal_prepare (below).
 from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.files cimport Files, iovec
+from quorumlog._core.storage.runs cimport TermRun
+# `Wal` and its fields are private to storage/.
+from quorumlog._core.storage.state cimport DETAIL_BYTES, Wal
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -22,7 +25,6 @@ cdef enum GroupMode:
 
 cdef enum:
     WRITES_IN_FLIGHT_MAX = 2
-    DETAIL_BYTES = 512
 
 cdef struct WalOptions:
     uint64_t segment_bytes            # 1 MiB to 2 GiB, a multiple of 1 MiB
@@ -42,11 +44,6 @@ cdef struct WritePlan:
     int part_count
     wsn_t last                        # highest WSN in it
 
-# A term run: entries from `first` on have `term`, up to the next run.
-cdef struct TermRun:
-    index_t first
-    term_t term
-
 # What recovery found of one log group.
 cdef struct RecoveredGroup:
     group_t group
@@ -58,7 +55,7 @@ cdef struct RecoveredGroup:
     term_t term_before_first
     index_t last                      # end of the intact log
     term_t last_term
-    TermRun* runs                     # ascending, covering first..last
+    TermRun* runs                     # a term run reaches to the next one's first; covering first..last
     uint32_t run_count
     index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F)
     index_t faulty_first              # != 0: corrupt entries from here on (bad records at or below F)
@@ -87,9 +84,6 @@ cdef struct WalStatus:
     uint64_t segments
     uint64_t spare_segments
 
-# Its fields are private to storage/.
-cdef struct Wal
-
 
 # Opens and recovers `path` (which exists and is locked by the caller), starts a new segment with a
 # higher boot number and makes it durable.  NULL and *status, with report.detail saying why.
@@ -102,7 +96,9 @@ cdef void wal_close(Wal* wal) noexcept nogil
 # Makes a log group known by an `open` record; idempotent for a group that recovery found.
 # OK, ERR_USAGE (another name or mode under this id), or ERR_POISONED.
 cdef int wal_open_group(Wal* wal, group_t group, const char* name, uint8_t mode, wsn_t* wsn) noexcept nogil
-# Adds a record: takes a reference, gives it its WSN.  batch.stamped is required.  An append onto an
+# The largest body that fits this log's segments.
+cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil
+# 0 when the log is poisoned.  Adds a record: takes a reference, gives it its WSN.  batch.stamped is required.  An append onto an
 # occupied index without a truncation before it is an invariant violation (MODE_SUFFIX).
 cdef wsn_t wal_append(Wal* wal, Batch* batch) noexcept nogil
 cdef wsn_t wal_next(Wal* wal) noexcept nogil                 # the WSN that the next append will get
@@ -131,6 +127,11 @@ cdef int wal_prepare(Wal* wal) noexcept nogil
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil
 
 # Drops the head of a group: entries before `first` are no longer needed (explicit compaction).  The
-# segments go when no live group needs them and the compact record is flushed.
-cdef int wal_compact(Wal* wal, group_t group, index_t first) noexcept nogil
+# segments go when no live group needs them and the compact record is flushed.  `term_before_first` is
+# that of the entry at first - 1.  OK, ERR_USAGE (beyond the end, or no such group) or ERR_POISONED.
+cdef int wal_compact(Wal* wal, group_t group, index_t first, term_t term_before_first) noexcept nogil
+# Its entries mean nothing from here on; the id may be opened again.
+cdef wsn_t wal_drop_group(Wal* wal, group_t group) noexcept nogil
+# What the last ERR_CORRUPT of wal_read was about: file and offset.
+cdef void wal_damage(Wal* wal, char* text, size_t size) noexcept nogil
 cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil

@@ -1,0 +1,75 @@
+"""See errors.pxd."""
+
+from quorumlog._core.base.status cimport (
+    ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
+    ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
+    ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE)
+
+from quorumlog import errors
+
+cdef dict TEXTS = {
+    ERR_USAGE: "the arguments don't fit",
+    ERR_TOO_LARGE: "it is over the size limit (16 MiB a batch)",
+    ERR_CLOSED: "it is closed",
+    ERR_NOT_LEADER: "this node is not the leader",
+    ERR_OVERLOADED: "the bytes in flight reached their limit; wait for some to be settled",
+    ERR_COMPACTED: "the index lies before the head of the log",
+    ERR_FENCED: "a newer epoch excludes this node",
+    ERR_TIMEOUT: "the time ran out",
+    ERR_LEADERSHIP_LOST: "leadership was lost on the way",
+    ERR_CONNECTION_LOST: "the connection was lost on the way",
+    ERR_STOPPED: "the node was closed, or this replica's state machine stopped",
+    ERR_SESSION_EXPIRED: "the group has forgotten this node's session; open the node again",
+    ERR_PEER: "a peer broke the protocol",
+    ERR_IO: "a write, sync or read failed; the node no longer acknowledges anything",
+    ERR_NO_SPACE: "the disk is full; the node no longer acknowledges anything",
+    ERR_CORRUPT: "the log is damaged",
+    ERR_LOCKED: "another process (or another node of this one) has the directory open",
+    ERR_IDENTITY: "the directory belongs to another node or cluster",
+    ERR_POISONED: "an earlier write or sync failed, which is final; restart the node",
+    ERR_MEMORY: "a bound on memory was reached",
+    ERR_NOT_FOUND: "there is nothing",
+}
+cdef dict KINDS = {
+    ERR_USAGE: errors.UsageError,
+    ERR_TOO_LARGE: errors.UsageError,
+    ERR_CLOSED: errors.Closed,
+    ERR_COMPACTED: errors.Compacted,
+    ERR_FENCED: errors.Fenced,
+    ERR_LEADERSHIP_LOST: errors.LeadershipLost,
+    ERR_CONNECTION_LOST: errors.ConnectionLost,
+    ERR_SESSION_EXPIRED: errors.SessionExpired,
+    ERR_PEER: errors.PeerError,
+    ERR_IO: errors.Io,
+    ERR_POISONED: errors.Io,
+    ERR_NO_SPACE: errors.NoSpace,
+    ERR_CORRUPT: errors.Corrupt,
+    ERR_LOCKED: errors.UsageError,
+    ERR_IDENTITY: errors.UsageError,
+    ERR_MEMORY: errors.Rejected,
+    ERR_NOT_FOUND: errors.UsageError,
+}
+
+
+cdef object error_of(int status, str what, bint definite, object leader, uint64_t limit):
+    cdef str text = f"{what}: {TEXTS.get(status, f'status {status}')}"
+    if status == ERR_NOT_LEADER:
+        return errors.NotLeader(f"{text} ({leader or 'the leader is not known'})", leader)
+    if status == ERR_OVERLOADED:
+        return errors.Overloaded(f"{text} (limit {limit} bytes)", limit)
+    if status == ERR_TIMEOUT:
+        if definite:
+            return errors.Rejected(f"{text} before this node could take it")
+        return errors.ProposalTimeout(f"{text}; it may still be applied")
+    if status == ERR_STOPPED:
+        return errors.Closed(text) if definite else errors.Unknown(text)
+    kind = KINDS.get(status, errors.QuorumlogError)
+    if not definite and issubclass(kind, errors.StorageError):
+        unknown = errors.Unknown(text)
+        unknown.__cause__ = kind(text)
+        return unknown
+    return kind(text)
+
+
+cdef object simple_error(int status, str what):
+    return error_of(status, what, True, None, 0)

@@ -1,0 +1,55 @@
+"""A node and its groups in Python's hands."""
+
+from quorumlog._core.bridge.submission cimport ReceiptHolder, Submission
+from quorumlog._core.runtime.node_state cimport HostedGroup, Node, Ticket
+from quorumlog._core.storage.batch cimport Batch, BatchPool
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef class Deadline:
+    cdef uint64_t at_ns
+    cdef bint endless
+
+    cdef int64_t left_ns(self)
+    cdef int64_t all_left_ns(self)
+
+
+cdef class NodeCore:
+    cdef Node* node
+    cdef public str name
+    cdef readonly bint closed
+    cdef bint forked                   # we are the child of a fork: nothing of it works here
+    cdef int active                    # calls that wait without the GIL
+    cdef list groups
+    cdef object applier_thread
+
+    cdef int check_open(self) except -1
+    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, object timeout) except NULL
+
+
+cdef class GroupCore:
+    cdef NodeCore core
+    cdef HostedGroup* hosted
+    cdef BatchPool* pool               # of callers' batches; the GIL is its lock
+    cdef ReceiptHolder newest          # of the open buffer that submits go to
+    cdef readonly object machine
+    cdef object queries                # deque of Query
+    cdef public object stopped_error   # (message, index) once `apply` has raised
+
+    cdef int detach(self) except -1
+    cdef int check_open(self) except -1
+    cdef object refused(self, int status, str what)
+    cdef Submission submit_bytes(self, object payload)
+    cdef Submission submit_batch(self, Batch* batch, bint whole)
+    cdef object wait_for(self, object payload, bint many, object timeout)
+    cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
+
+
+# A question for a Python state machine, answered on the applier between batches.
+cdef class Query:
+    cdef readonly uint64_t index       # to be answered once this is applied
+    cdef readonly object question
+    cdef public object answer
+    cdef public object error
+    cdef object event

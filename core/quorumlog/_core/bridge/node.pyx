@@ -1,0 +1,470 @@
+"""See node.pxd.
+
+Waiting calls count themselves in `active`, so that close() can let them out before
+memory goes; all other calls hold the GIL from the check to the end.
+"""
+
+from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, load_u64
+from quorumlog._core.base.clock cimport monotonic_ns
+from quorumlog._core.base.status cimport (
+    ERR_AGAIN, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
+from quorumlog._core.base.types cimport NODES_MAX
+from quorumlog._core.bridge.batch cimport pinned_bytes
+from quorumlog._core.bridge.errors cimport error_of, simple_error
+from quorumlog._core.bridge.seal cimport seal_one, seal_payloads
+from quorumlog._core.bridge.submission cimport (
+    Submission, hold_receipt, submission_of, timeout_to_ns, wait_settled)
+from quorumlog._core.engine.protocol cimport GroupStatus
+from quorumlog._core.engine.receipt cimport Receipt
+from quorumlog._core.runtime.apply cimport apply_wait
+from quorumlog._core.runtime.intake cimport (
+    OPEN_BYTES_MAX, intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
+from quorumlog._core.runtime.node cimport (
+    node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
+from quorumlog._core.runtime.node_state cimport (
+    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, NodeOptions, NodeStatus, Ticket)
+from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memset, strncpy
+
+import os
+import threading
+import weakref
+
+from quorumlog import errors
+
+cdef enum:
+    SIGNAL_SLICE_NS = 50000000
+
+cdef object live_nodes = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for core in list(live_nodes):
+        (<NodeCore>core).forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef class Deadline:
+    """Time left of a waiting call, in slices short enough for Ctrl-C."""
+
+    def __cinit__(self, timeout):
+        cdef long long timeout_ns = timeout_to_ns(timeout)
+        self.endless = timeout_ns < 0
+        self.at_ns = 0 if self.endless else monotonic_ns() + <uint64_t>timeout_ns
+
+    cdef int64_t left_ns(self):
+        """At most 50 ms; 0 when the time is up."""
+        cdef uint64_t now_ns
+        if self.endless:
+            return SIGNAL_SLICE_NS
+        now_ns = monotonic_ns()
+        if now_ns >= self.at_ns:
+            return 0
+        return <int64_t>min(self.at_ns - now_ns, <uint64_t>SIGNAL_SLICE_NS)
+
+    cdef int64_t all_left_ns(self):
+        cdef uint64_t now_ns
+        if self.endless:
+            return -1
+        now_ns = monotonic_ns()
+        return <int64_t>(self.at_ns - now_ns) if now_ns < self.at_ns else 0
+
+
+cdef class NodeCore:
+    def __cinit__(self):
+        self.node = NULL
+        self.closed = True
+        self.groups = []
+
+    @staticmethod
+    def open(dict o):
+        """Opens a node; `o` holds what runtime/node_state.NodeOptions names (see quorumlog.node)."""
+        cdef NodeOptions options
+        cdef NodeCore core = NodeCore.__new__(NodeCore)
+        cdef char detail[512]
+        cdef int status
+        memset(&options, 0, sizeof(NodeOptions))
+        fill_text(options.path, sizeof(options.path), o["path"])
+        fill_text(options.listen_host, 64, o["listen_host"])
+        options.listen_port = o["listen_port"]
+        if len(o["peers"]) > NODES_MAX:
+            raise errors.UsageError(f"{len(o['peers'])} peers; the most is {NODES_MAX}")
+        for number, host, port in o["peers"]:
+            options.peers[options.peer_count] = number
+            fill_text(options.peer_hosts[options.peer_count], 64, host)
+            options.peer_ports[options.peer_count] = port
+            options.peer_count += 1
+        options.segment_bytes = o["segment_bytes"]
+        options.spare_segments = o["spare_segments"]
+        options.sync_group_bytes_max = o["sync_group_bytes"]
+        options.direct = o["direct"]
+        options.writer = o["writer"]
+        options.memory_bytes = o["memory_bytes"]
+        options.send_queue_bytes_max = o["send_queue_bytes"]
+        options.seed = o["seed"]
+        with nogil:
+            status = node_open(&options, &core.node, detail, sizeof(detail))
+        if status != OK:
+            said = detail.decode(errors="replace")
+            error = simple_error(status, f"open {o['path']}" + (f" ({said})" if said else ""))
+            if isinstance(error, errors.Corrupt):
+                error.detail = said
+            raise error
+        core.closed = False
+        live_nodes.add(core)
+        return core
+
+    cdef int check_open(self) except -1:
+        if self.forked:
+            raise errors.UsageError("this process was forked after the node was opened; open a node of its own here")
+        if self.closed:
+            raise errors.Closed("the node was closed")
+        return 0
+
+    @property
+    def port(self):
+        self.check_open()
+        return node_port(self.node)
+
+    @property
+    def boot(self):
+        self.check_open()
+        return self.node.report.boot
+
+    def recovery(self):
+        """What opening found: a dict of numbers, and the first damage in words."""
+        self.check_open()
+        report = self.node.report
+        return {
+            "boot": report.boot, "flushed": report.flushed, "wsn_last": report.wsn_last,
+            "records": report.records, "bytes_read": report.bytes_read,
+            "corrupt_records": report.corrupt_records, "unproved_records": report.unproved_records,
+            "detail": report.detail.decode(errors="replace"),
+        }
+
+    def close(self):
+        """Stops the threads, lets waiting calls out, frees the memory.  Idempotent."""
+        cdef GroupCore group
+        cdef Node* node
+        if self.closed or self.forked:
+            self.closed = True
+            return
+        self.closed = True
+        node = self.node
+        with nogil:
+            node_stop(node)
+        if self.applier_thread is not None:
+            self.applier_thread.join()
+        while self.active:               # their receipts and tickets have been answered
+            wait_a_little()
+        for item in self.groups:
+            group = item
+            group.detach()
+        self.node = NULL
+        with nogil:
+            node_free(node)
+
+    def __dealloc__(self):
+        # A node that was never closed: quorumlog.Node warns; the memory stays with its threads.
+        pass
+
+    def status(self, double timeout=5.0):
+        cdef Ticket* ticket = self.ask(COMMAND_NODE_STATUS, NULL, sizeof(NodeStatus), timeout)
+        cdef NodeStatus* s = <NodeStatus*>ticket.answer
+        try:
+            return {
+                "wal": {
+                    "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
+                    "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
+                    "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
+                },
+                "transport": {
+                    "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
+                    "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
+                    "refused_openings": s.transport.refused_openings,
+                    "refused_frames": s.transport.refused_frames,
+                    "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
+                    "connections": s.transport.connections,
+                },
+                "writer": s.writer_kind, "failed": s.failure != OK, "boot": self.node.report.boot,
+                "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
+                "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+            }
+        finally:
+            ticket_leave(ticket)
+
+    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, object timeout) except NULL:
+        """A ticket that was answered, to be left by the caller; raises when it was not, or badly."""
+        self.check_open()
+        cdef Deadline deadline = Deadline(timeout)
+        cdef Ticket* ticket = ticket_new(kind, subject, answer_bytes)
+        cdef int64_t left_ns
+        cdef int status
+        if ticket == NULL:
+            raise MemoryError()
+        node_command(self.node, ticket)
+        self.active += 1
+        try:
+            while True:
+                left_ns = deadline.left_ns()
+                with nogil:
+                    status = ticket_wait(ticket, left_ns)
+                if status == OK:
+                    break
+                PyErr_CheckSignals()
+                if left_ns == 0:
+                    raise errors.ReadTimeout(f"the node did not answer within {timeout} s")
+        except BaseException:
+            ticket_leave(ticket)
+            raise
+        finally:
+            self.active -= 1
+        if ticket.status != OK:
+            status = ticket.status
+            ticket_leave(ticket)
+            raise simple_error(status, "the node's answer")
+        return ticket
+
+
+cdef int fill_text(char* target, size_t room, object text) except -1:
+    cdef bytes data = os.fsencode(text)
+    if len(data) >= room:
+        raise errors.UsageError(f"{text!r} is longer than {room - 1} bytes")
+    if b"\0" in data:
+        raise errors.UsageError(f"{text!r} holds a zero byte")
+    strncpy(target, data, room)
+    return 0
+
+
+cdef int wait_a_little() except -1:
+    threading.Event().wait(0.001)
+    return 0
+
+
+cdef class Query:
+    def __init__(self, uint64_t index, question):
+        self.index = index
+        self.question = question
+        self.event = threading.Event()
+
+    def finish(self, answer, error):
+        self.answer = answer
+        self.error = error
+        self.event.set()
+
+
+cdef class GroupCore:
+    def __init__(self):
+        raise TypeError("a group is opened by its node")
+
+    cdef int detach(self) except -1:
+        """The node is about to free what we point at."""
+        self.hosted = NULL
+        self.newest = None
+        if self.pool != NULL:
+            pool_close(self.pool)
+            self.pool = NULL
+        return 0
+
+    cdef int check_open(self) except -1:
+        self.core.check_open()
+        if self.stopped_error is not None:
+            raise errors.ReplicaStopped(*self.stopped_error)
+        return 0
+
+    cdef object refused(self, int status, str what):
+        leader = self.hosted.status.leader if status == ERR_NOT_LEADER else None
+        return error_of(status, what, True, leader, self.hosted.intake.limit_bytes)
+
+    cdef Submission submit_bytes(self, object payload):
+        """NULL-free fast path of submit: one lock, one copy, one small object."""
+        cdef Receipt* known = self.newest.receipt if self.newest is not None else NULL
+        cdef Receipt* receipt = NULL
+        cdef uint32_t position = 0
+        cdef int status
+        if not PyBytes_CheckExact(payload):
+            payload = to_bytes(payload)
+        status = intake_submit(&self.hosted.intake, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
+                               known, &receipt, &position)
+        if status == ERR_TOO_LARGE:
+            return self.submit_batch(
+                seal_one(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), self.pool), False)
+        if status != OK:
+            raise self.refused(status, "submit")
+        if receipt != known:
+            self.newest = hold_receipt(receipt)
+        node_wake(self.core.node)
+        return submission_of(self.newest, position, False)
+
+    cdef Submission submit_batch(self, Batch* batch, bint whole):
+        cdef Receipt* receipt = NULL
+        cdef int status = intake_submit_batch(&self.hosted.intake, batch, &receipt)
+        if status != OK:
+            batch_drop(batch)
+            raise self.refused(status, "submit")
+        self.newest = None
+        node_wake(self.core.node)
+        return submission_of(hold_receipt(receipt), 0, whole)
+
+    def submit(self, payload, /):
+        self.check_open()
+        return self.submit_bytes(payload)
+
+    def submit_many(self, payloads, /):
+        self.check_open()
+        return self.submit_batch(seal_payloads(payloads, self.pool), True)
+
+    def propose(self, payload, timeout):
+        return self.wait_for(payload, False, timeout)
+
+    def propose_many(self, payloads, timeout):
+        return self.wait_for(payloads, True, timeout)
+
+    cdef object wait_for(self, object payload, bint many, object timeout):
+        """Submits, waiting for room, and waits for the outcome; what was never taken fails as definite."""
+        cdef Deadline deadline = Deadline(timeout)
+        cdef Submission submission = self.submit_patiently(payload, many, deadline)
+        cdef Receipt* receipt = submission.holder.receipt
+        self.core.active += 1
+        try:
+            settled = wait_settled(receipt, deadline.all_left_ns())
+            if not settled and not self.core.closed:
+                intake_withdraw(&self.hosted.intake, receipt, ERR_TIMEOUT)
+        finally:
+            self.core.active -= 1
+        return submission.result(0)
+
+    cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline):
+        cdef uint32_t seen
+        cdef int64_t left_ns
+        while True:
+            self.check_open()
+            seen = intake_space(&self.hosted.intake)
+            try:
+                return self.submit_many(payload) if many else self.submit_bytes(payload)
+            except errors.Overloaded:
+                left_ns = deadline.left_ns()
+                if left_ns == 0:
+                    raise
+            self.core.active += 1
+            try:
+                with nogil:
+                    intake_wait_space(&self.hosted.intake, seen, left_ns)
+            finally:
+                self.core.active -= 1
+            PyErr_CheckSignals()
+
+    def read_index(self, timeout):
+        """A linearizable read index: every write acknowledged before the call lies at or below it."""
+        cdef Deadline deadline = Deadline(timeout)
+        cdef Ticket* ticket
+        while True:
+            self.check_open()
+            try:
+                ticket = self.core.ask(COMMAND_READ, self.hosted, 0, deadline_seconds(deadline))
+            except (errors.NotLeader, errors.Overloaded):
+                if deadline.left_ns() == 0:
+                    raise
+                wait_a_little()          # an election is on its way, or a leader to be found
+                continue
+            index = ticket.index
+            ticket_leave(ticket)
+            return index
+
+    def wait_applied(self, uint64_t index, timeout):
+        """Waits until this node's state machine has applied `index`."""
+        cdef Deadline deadline = Deadline(timeout)
+        cdef int64_t left_ns
+        cdef int status
+        self.check_open()
+        self.core.active += 1
+        try:
+            while True:
+                left_ns = deadline.left_ns()
+                with nogil:
+                    status = apply_wait(&self.hosted.apply, index, left_ns)
+                if status == OK:
+                    return
+                if status == ERR_STOPPED:
+                    self.check_open()
+                    raise simple_error(status, "wait_applied")
+                PyErr_CheckSignals()
+                if left_ns == 0:
+                    raise errors.ReadTimeout(
+                        f"index {index} is not applied yet; the newest is {load_u64(&self.hosted.apply.applied)}")
+        finally:
+            self.core.active -= 1
+
+    def query(self, uint64_t index, question, timeout):
+        """Asks the state machine, once `index` is applied, on the applier's thread."""
+        self.check_open()
+        if self.machine is None:
+            raise errors.UsageError("the group has no state machine to ask")
+        query = Query(index, question)
+        self.queries.append(query)
+        signal_applier(self.core)
+        if not (<Query>query).event.wait(timeout):
+            raise errors.ReadTimeout(f"the state machine did not answer within {timeout} s")
+        if query.error is not None:
+            raise query.error
+        return query.answer
+
+    @property
+    def applied(self):
+        self.core.check_open()
+        return load_u64(&self.hosted.apply.applied)
+
+    @property
+    def session(self):
+        self.core.check_open()
+        return self.hosted.proposals.session
+
+    @property
+    def outstanding_bytes(self):
+        self.core.check_open()
+        return load_u64(&self.hosted.intake.outstanding_bytes)
+
+    def status(self, timeout):
+        cdef Ticket* ticket = self.core.ask(COMMAND_GROUP_STATUS, self.hosted, sizeof(GroupStatus), timeout)
+        cdef GroupStatus* s = <GroupStatus*>ticket.answer
+        cdef uint32_t i
+        try:
+            return {
+                "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
+                "last": s.last, "flushed": s.flushed, "commit": s.commit,
+                "applied": load_u64(&self.hosted.apply.applied), "unproved_last": s.unproved_last,
+                "elections": s.elections, "leader_changes": s.leader_changes,
+                "peers": [
+                    {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
+                     "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
+                     "in_flight_bytes": s.peers[i].in_flight_bytes}
+                    for i in range(s.peer_count)
+                ],
+            }
+        finally:
+            ticket_leave(ticket)
+
+
+cdef object deadline_seconds(Deadline deadline):
+    cdef int64_t left_ns = deadline.all_left_ns()
+    return None if left_ns < 0 else left_ns / 1e9
+
+
+cdef bytes to_bytes(object payload):
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise errors.UsageError(f"a command is bytes, not {type(payload).__name__}")
+
+
+cdef int signal_applier(NodeCore core) except -1:
+    add_u32(&core.node.apply_signal, 1)
+    fence()
+    if load_u32(&core.node.apply_waiting):
+        futex_wake(&core.node.apply_signal, 1)
+    return 0

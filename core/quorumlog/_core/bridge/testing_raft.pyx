@@ -1,0 +1,373 @@
+"""One Raft node at a time for the tests: every event as a call, every effect as Python objects.
+
+tests/transcripts/world.py makes a world of these, with a network and disks that do
+what the test says.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from quorumlog._core.base.bytes cimport get_u64, put_u32, put_u64
+from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.engine.log cimport (
+    GroupLog, LogRun, log_batch, log_close, log_compact, log_open, log_pin, log_restore, log_term)
+from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_RAFT, Message
+from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
+from quorumlog._core.engine.protocol cimport (
+    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
+    EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
+    Protocol)
+from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
+from quorumlog._core.storage.batch cimport (
+    KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep, batch_last,
+    batch_new, batch_offsets, batch_payload, batch_stamp, offsets_bytes, pool_close, pool_open)
+
+GROUP = 7
+KINDS = {KIND_ENTRIES: "entries", KIND_BLANK: "blank", KIND_HARD_STATE: "hard state", KIND_TRUNCATE: "truncate"}
+ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CANDIDATE: "candidate",
+         ROLE_LEADER: "leader"}
+MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
+            7: "heartbeat", 8: "heartbeat-reply", 9: "commit", 10: "read-index", 11: "read-index-reply",
+            12: "stale-term"}
+MESSAGE_NUMBERS = {name: number for number, name in MESSAGES.items()}
+FIELDS = {
+    "pre-vote": ("last_index", "last_term", "proposed", "tail"),
+    "vote": ("last_index", "last_term", "proposed", "tail"),
+    "pre-vote-reply": ("granted", "proposed", "last_index", "last_term"),
+    "vote-reply": ("granted", "proposed", "last_index", "last_term"),
+    "append": ("prev_index", "prev_term", "commit"),
+    "append-reply": ("rejected", "match", "prev_index", "hint_index", "hint_term"),
+    "heartbeat": ("round", "commit", "sent_ns"),
+    "heartbeat-reply": ("round", "verified", "sent_ns"),
+    "commit": ("commit",),
+    "read-index": ("request",),
+    "read-index-reply": ("request", "index", "status"),
+    "stale-term": (),
+}
+
+
+cdef class Pool:
+    """Where the tests' batches come from."""
+    cdef BatchPool* pool
+
+    def __cinit__(self):
+        self.pool = pool_open(64 << 20)
+        if self.pool == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.pool != NULL:
+            pool_close(self.pool)
+
+    def make(self, payloads, *, uint8_t kind=KIND_ENTRIES, uint64_t term=0, uint64_t first=0, uint64_t group=GROUP,
+             uint64_t session=0, uint64_t sequence=0, uint64_t vote=0, bint stamp=False):
+        """A batch of some payloads."""
+        cdef uint32_t count = len(payloads)
+        cdef uint32_t head = offsets_bytes(count)
+        cdef uint32_t at = 0
+        cdef uint32_t i = 0
+        cdef Batch* batch
+        cdef bytes packed = b"".join(payloads)
+        batch = batch_new(self.pool, (head + len(packed) + 7) & ~7)
+        if batch == NULL:
+            raise MemoryError
+        memset(batch.body, 0, batch.body_bytes)
+        for payload in payloads:
+            at += <uint32_t>len(payload)
+            i += 1
+            put_u32(batch.body + 4 * i, at)
+        memcpy(batch.body + head, <const uint8_t*>packed, len(packed))
+        if kind == KIND_HARD_STATE:
+            put_u64(batch.body, vote)
+        batch.kind = kind
+        batch.count = count
+        batch.group = group
+        batch.term = term
+        batch.first = first
+        batch.session = session
+        batch.sequence = sequence
+        batch.body_crc = crc32c(0, batch.body, batch.body_bytes)
+        if stamp:
+            batch_stamp(batch)
+        return take(batch)
+
+
+cdef class Record:
+    """A reference to a batch."""
+    cdef Batch* batch
+
+    def __dealloc__(self):
+        if self.batch != NULL:
+            batch_drop(self.batch)
+
+    @property
+    def kind(self): return KINDS[self.batch.kind]
+    @property
+    def term(self): return self.batch.term
+    @property
+    def first(self): return self.batch.first
+    @property
+    def count(self): return self.batch.count
+    @property
+    def last(self): return batch_last(self.batch)
+    @property
+    def vote(self): return get_u64(self.batch.body)
+    @property
+    def identity(self):
+        """What is the same on every node."""
+        return (self.batch.first, self.batch.count, self.batch.term, self.batch.kind, self.batch.body_crc)
+    @property
+    def payloads(self):
+        cdef const uint32_t* offsets = batch_offsets(self.batch)
+        cdef const uint8_t* payload = batch_payload(self.batch)
+        return [payload[offsets[i]:offsets[i + 1]] for i in range(self.batch.count)]
+
+    def __repr__(self):
+        if self.batch.kind == KIND_HARD_STATE:
+            return f"hard state term {self.term} vote {self.vote}"
+        if self.batch.kind == KIND_TRUNCATE:
+            return f"truncate from {self.first}"
+        what = "" if self.batch.kind == KIND_ENTRIES else " " + KINDS[self.batch.kind]
+        where = f"{self.first}" if self.count == 1 else f"{self.first}..{self.last}"
+        return f"{where}@{self.term}{what}"
+
+
+cdef Record take(Batch* batch):
+    """Takes over a reference."""
+    cdef Record record = Record.__new__(Record)
+    record.batch = batch
+    return record
+
+
+cdef class Letter:
+    """A message, to be delivered never, once or often."""
+    cdef readonly int kind
+    cdef readonly uint64_t sender, target, term, after_io, group
+    cdef readonly uint32_t protocol
+    cdef readonly list batches
+    cdef uint64_t values[MESSAGE_FIELDS]
+
+    @staticmethod
+    def forge(kind, uint64_t sender, uint64_t target, uint64_t term, *, list batches=[], uint64_t group=GROUP,
+              uint32_t protocol=PROTOCOL_RAFT, **fields):
+        """Any message, also one that no node would send."""
+        cdef Letter letter = Letter.__new__(Letter)
+        letter.kind = MESSAGE_NUMBERS.get(kind, kind) if isinstance(kind, str) else kind
+        letter.sender, letter.target, letter.term, letter.group = sender, target, term, group
+        letter.protocol = protocol
+        letter.batches = batches
+        for name, value in fields.items():
+            letter.values[FIELDS[MESSAGES[letter.kind]].index(name)] = value
+        return letter
+
+    @property
+    def name(self): return MESSAGES[self.kind]
+
+    @property
+    def fields(self):
+        return {name: self.values[i] for i, name in enumerate(FIELDS[MESSAGES[self.kind]])}
+
+    def __repr__(self):
+        hidden = {"sent_ns", "request"}
+        if not self.fields.get("rejected", 1):
+            hidden |= {"rejected", "hint_index", "hint_term"}
+        elif self.fields.get("rejected"):
+            hidden |= {"rejected", "match"}
+        if not self.fields.get("tail", 1):
+            hidden.add("tail")
+        words = [f"{name.replace('_', ' ')} {value}" for name, value in self.fields.items() if name not in hidden]
+        if self.fields.get("rejected"):
+            words.insert(0, "rejected")
+        words += [repr(batch) for batch in self.batches]
+        return f"{self.name} term {self.term}" + (": " + ", ".join(words) if words else "")
+
+
+cdef class RaftNode:
+    """One node's Raft over a fresh or recovered log."""
+    cdef GroupLog log
+    cdef void* raft
+    cdef const Protocol* protocol
+    cdef Outbox* out
+    cdef bint log_opened
+    cdef public uint64_t wsn_next
+    cdef readonly uint64_t node
+
+    def __cinit__(self, uint64_t node, voters, *, uint64_t now_ns=0, uint64_t election_timeout_ns=100_000_000,
+                  uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
+                  uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
+                  uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(), uint64_t unproved_last=0,
+                  uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
+        cdef RaftOptions options
+        cdef LogRun* c_runs
+        cdef int status
+        memset(&options, 0, sizeof(options))
+        if log_open(&self.log, GROUP, cache_limit_bytes) != 0:
+            raise MemoryError
+        self.log_opened = True
+        c_runs = <LogRun*>calloc(len(runs) + 1, sizeof(LogRun))
+        for i, (run_first, run_term) in enumerate(runs):
+            c_runs[i].first = run_first
+            c_runs[i].term = run_term
+        status = log_restore(&self.log, first, term_before_first, last, c_runs, len(runs))
+        free(c_runs)
+        if status != 0:
+            raise ValueError("not a log")
+        options.group = GROUP
+        options.self = node
+        options.voter_count = len(voters)
+        for i, voter in enumerate(voters):
+            options.voters[i] = voter
+        options.election_timeout_ns = election_timeout_ns
+        options.heartbeat_ns = heartbeat_ns
+        options.append_bytes_max = append_bytes_max
+        options.uncommitted_bytes_max = uncommitted_bytes_max
+        options.seed = seed
+        options.hard_state_term = term
+        options.vote = vote
+        options.unproved_last = unproved_last
+        self.node = node
+        self.wsn_next = wsn_next
+        self.protocol = raft_protocol()
+        self.out = outbox_open()
+        self.raft = raft_open(&options, &self.log, now_ns)
+        if self.raft == NULL:
+            raise ValueError("options that make no sense")
+
+    def __dealloc__(self):
+        if self.raft != NULL:
+            self.protocol.close(self.raft)
+        if self.out != NULL:
+            outbox_close(self.out)
+        if self.log_opened:
+            log_close(&self.log)
+
+    cdef dict step(self, Event* event):
+        cdef uint32_t i
+        cdef uint16_t j
+        cdef Letter letter
+        cdef Message* message
+        event.wsn_next = self.wsn_next
+        self.protocol.step(self.raft, event, self.out)
+        writes, letters, refusals, reads, fetches = [], [], [], [], []
+        for i in range(self.out.write_count):
+            writes.append((self.wsn_next + i, take(self.out.writes[i])))
+        self.wsn_next += self.out.write_count
+        for i in range(self.out.message_count):
+            message = &self.out.messages[i]
+            letter = Letter.__new__(Letter)
+            letter.kind, letter.sender, letter.target = message.kind, message.sender, message.target
+            letter.term, letter.after_io, letter.group = message.term, message.after_io, message.group
+            letter.protocol = message.protocol
+            letter.batches = []
+            for j in range(message.batch_count):
+                letter.batches.append(take(message.batches[j]))
+            memcpy(letter.values, message.fields, sizeof(letter.values))
+            letters.append(letter)
+        for i in range(self.out.refusal_count):
+            batch_drop(self.out.refusals[i].batch)
+            refusals.append(self.out.refusals[i].status)
+        for i in range(self.out.read_count):
+            reads.append((self.out.reads[i].read, self.out.reads[i].index, self.out.reads[i].status))
+        for i in range(self.out.fetch_count):
+            fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first, self.out.fetches[i].bytes_max))
+        effects = {
+            "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "fetches": fetches,
+            "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
+            "leader_changed": bool(self.out.leader_changed),
+        }
+        outbox_clear(self.out)
+        log_pin(&self.log, self.out.commit + 1)
+        return effects
+
+    def time(self, uint64_t now_ns):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns = EVENT_TIME, now_ns
+        return self.step(&event)
+
+    def receive(self, uint64_t now_ns, Letter letter):
+        cdef Event event
+        cdef Message message
+        cdef Batch* batches[MESSAGE_BATCHES_MAX]
+        cdef Record record
+        memset(&event, 0, sizeof(event))
+        memset(&message, 0, sizeof(message))
+        message.kind, message.sender, message.target = letter.kind, letter.sender, letter.target
+        message.term, message.group, message.protocol = letter.term, letter.group, letter.protocol
+        message.batch_count = len(letter.batches)
+        message.batches = batches
+        for i, record in enumerate(letter.batches):
+            batches[i] = record.batch
+        memcpy(message.fields, letter.values, sizeof(letter.values))
+        event.kind, event.now_ns, event.message = EVENT_MESSAGE, now_ns, &message
+        return self.step(&event)
+
+    def propose(self, uint64_t now_ns, Record record):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.batch = EVENT_PROPOSE, now_ns, batch_keep(record.batch)
+        event.wall_ns = now_ns
+        return self.step(&event)
+
+    def flushed(self, uint64_t now_ns, uint64_t wsn):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.wsn = EVENT_FLUSHED, now_ns, wsn
+        return self.step(&event)
+
+    def read(self, uint64_t now_ns, uint64_t read):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.read = EVENT_READ, now_ns, read
+        return self.step(&event)
+
+    def fetched(self, uint64_t now_ns, uint64_t peer, list records, int status=0):
+        cdef Event event
+        cdef Batch* batches[MESSAGE_BATCHES_MAX]
+        cdef Record record
+        memset(&event, 0, sizeof(event))
+        for i, record in enumerate(records):
+            batches[i] = record.batch
+        event.kind, event.now_ns, event.peer, event.status = EVENT_FETCHED, now_ns, peer, status
+        event.batches, event.batch_count = batches, len(records)
+        return self.step(&event)
+
+    def reachable(self, uint64_t now_ns, uint64_t peer, bint is_reachable):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind = EVENT_REACHABLE if is_reachable else EVENT_UNREACHABLE
+        event.now_ns, event.peer = now_ns, peer
+        return self.step(&event)
+
+    def compact(self, uint64_t first):
+        log_compact(&self.log, first)
+
+    def status(self):
+        cdef GroupStatus status
+        self.protocol.status(self.raft, &status)
+        return {
+            "role": ROLES[status.role], "term": status.term, "leader": status.leader, "vote": status.vote,
+            "first": status.first, "last": status.last, "flushed": status.flushed, "commit": status.commit,
+            "unproved_last": status.unproved_last, "elections": status.elections,
+            "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
+            "peers": {status.peers[i].node: {
+                "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state], "match": status.peers[i].match,
+                "next": status.peers[i].next, "window_bytes": status.peers[i].window_bytes,
+                "in_flight_bytes": status.peers[i].in_flight_bytes} for i in range(status.peer_count)},
+        }
+
+    def terms(self):
+        """Terms of first..last."""
+        cdef uint64_t term
+        found = []
+        for index in range(self.log.first, self.log.last + 1):
+            if log_term(&self.log, index, &term) != 0:
+                raise AssertionError(f"no term for {index}")
+            found.append(term)
+        return found
+
+    def cached(self, uint64_t index):
+        """The batch in memory that holds an index, or None."""
+        cdef Batch* batch = log_batch(&self.log, index)
+        return None if batch == NULL else take(batch_keep(batch))

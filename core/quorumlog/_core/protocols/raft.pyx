@@ -1,0 +1,349 @@
+"""Raft: opening, the one step function, and the table.
+
+Raft here is a pure function of its state and one event (DESIGN 4.2).  The cases that
+have broken other implementations are quoted as A-R<n> at the branch that handles
+them; docs/divergence.md says where and why this differs from the papers.
+"""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.prng cimport prng_next, prng_seed
+from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
+from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t
+from quorumlog._core.engine.log cimport GroupLog, log_flush
+from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
+from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
+from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
+from quorumlog._core.engine.protocol cimport (
+    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
+    EVENT_UNREACHABLE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus, PeerStatus, Protocol)
+from quorumlog._core.engine.quorum cimport quorum_intersects
+from quorumlog._core.protocols.raft_election cimport (
+    election_check_quorum, election_new_term, election_on_flushed, election_on_pre_vote,
+    election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer, election_timeout)
+from quorumlog._core.protocols.raft_follower cimport (
+    follower_on_append, follower_on_commit, follower_on_heartbeat)
+from quorumlog._core.protocols.raft_reads cimport (
+    reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
+    reads_quorum_heard_ns)
+from quorumlog._core.protocols.raft_records cimport raft_drop_spares, raft_message, raft_refill
+from quorumlog._core.protocols.raft_replication cimport (
+    replication_commit, replication_on_append_reply, replication_on_fetched, replication_on_heartbeat_reply,
+    replication_on_reachable, replication_propose, replication_send_all)
+from quorumlog._core.protocols.raft_state cimport (
+    PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
+    RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE,
+    RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.storage.batch cimport pool_close, pool_open
+
+cdef enum:
+    POOL_BYTES = 1 << 20           # hard states, truncations and blank batches not flushed or applied yet
+
+
+# Opening
+
+cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) noexcept nogil:
+    if options.self == 0 or options.voter_count == 0 or options.voter_count > NODES_MAX:
+        return False
+    # A heartbeat must fit into an election timeout, and sums of times into 64 bits.
+    if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
+        return False
+    if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
+        return False
+    return (options.uncommitted_bytes_max > 0 and options.hard_state_term <= number_max()
+            and log.last <= number_max() and log.group == options.group)
+
+
+cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns) noexcept nogil:
+    cdef Raft* raft
+    if not options_make_sense(options, log):
+        return NULL
+    raft = <Raft*>calloc(1, sizeof(Raft))
+    if raft == NULL:
+        return NULL
+    raft.reads = <PendingRead*>calloc(PENDING_READS_MAX, sizeof(PendingRead))
+    raft.forwarded = <ForwardedRead*>calloc(PENDING_READS_MAX, sizeof(ForwardedRead))
+    raft.pool = pool_open(POOL_BYTES)
+    if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
+            or membership_open(&raft.membership, options.voters, options.voter_count) != OK
+            or not membership_votes(&raft.membership, options.self)
+            or not rules_are_safe(raft)):
+        raft_close(raft)
+        return NULL
+    raft.group = options.group
+    raft.self = options.self
+    raft.self_slot = membership_slot(&raft.membership, options.self)
+    raft.election_timeout_ns = options.election_timeout_ns
+    raft.heartbeat_ns = options.heartbeat_ns
+    raft.append_bytes_max = options.append_bytes_max
+    raft.uncommitted_bytes_max = options.uncommitted_bytes_max
+    raft.log = log
+    raft.now_ns = now_ns
+    restore(raft, options)
+    return raft
+
+
+cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
+    """Leader completeness rests on every elect quorum meeting every commit quorum."""
+    cdef uint32_t elect = 0
+    cdef uint32_t commit = 0
+    return quorum_intersects(&raft.membership.quorum, &elect, &commit)
+
+
+cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
+    raft.term = options.hard_state_term
+    raft.vote = options.vote
+    if raft.log.last_term > raft.term:
+        # The entries prove a later term than the hard state; how this node voted in it is not known,
+        # so it votes for nobody else there.
+        raft.term = raft.log.last_term
+        raft.vote = raft.self
+    raft.role = ROLE_FOLLOWER
+    raft.commit = raft.log.first - 1
+    raft.verified = raft.commit
+    raft.reachable = <uint32_t>0xFFFFFFFF
+    if options.unproved_last > raft.log.last:
+        raft.unproved_last = options.unproved_last
+        raft.unproved_term_max = raft.term
+    prng_seed(&raft.prng, options.seed ^ raft.self)
+    # Answers to requests of an earlier life of this node must not match (A-R14).
+    raft.request = (prng_next(&raft.prng) ^ raft.now_ns * 0x9E3779B97F4A7C15ULL ^ raft.term) >> 8
+    raft.request_answered = raft.request
+    election_reset_timer(raft)
+    if raft.membership.count == 1:
+        raft.election_deadline_ns = raft.now_ns + 1    # nobody to wait for (0 would be never)
+
+
+cdef void raft_close(void* state) noexcept nogil:
+    cdef Raft* raft = <Raft*>state
+    if raft == NULL:
+        return
+    raft_drop_spares(raft)
+    if raft.pool != NULL:
+        pool_close(raft.pool)
+    free(raft.reads)
+    free(raft.forwarded)
+    free(raft)
+
+
+# The step
+
+cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil:
+    cdef Raft* raft = <Raft*>state
+    cdef bint more = raft.more_to_send
+    cdef bint room
+    check2(out.write_count == 0 and out.message_count == 0, b"Q-RAFT-60 a step begins with an empty outbox",
+           out.write_count, out.message_count)
+    raft.now_ns = max(raft.now_ns, event.now_ns)
+    raft.wall_ns = event.wall_ns
+    raft.wsn_next = event.wsn_next
+    raft.more_to_send = False
+    room = raft_refill(raft)
+    if event.kind == EVENT_MESSAGE:
+        if room:                       # without memory it is as if the message had been lost
+            on_message(raft, out, event.message)
+    elif event.kind == EVENT_PROPOSE:
+        if room:
+            replication_propose(raft, out, event.batch)
+        else:
+            outbox_refuse(out, event.batch, ERR_OVERLOADED)
+    elif event.kind == EVENT_FLUSHED:
+        on_flushed(raft, out, event)
+    elif event.kind == EVENT_TIME:
+        on_time(raft, out, room)
+    elif event.kind == EVENT_READ:
+        reads_propose(raft, out, event.read)
+    else:
+        on_peer_event(raft, out, event)
+    if more and raft.role == ROLE_LEADER:
+        replication_send_all(raft, out)
+    finish(raft, out)
+
+
+cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
+    raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
+    if log_flush(raft.log, raft.flushed_wsn) and raft.role == ROLE_LEADER:
+        replication_commit(raft, out)
+    election_on_flushed(raft, out)
+
+
+cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
+    if raft.role == ROLE_LEADER:
+        if election_check_quorum(raft, out) and raft.now_ns >= raft.heartbeat_deadline_ns:
+            reads_begin_round(raft, out)
+        return
+    reads_expire(raft, out)
+    if raft.now_ns >= raft.election_deadline_ns:
+        if room:
+            election_timeout(raft, out)
+        else:
+            election_reset_timer(raft)
+
+
+cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
+    cdef int slot = membership_slot(&raft.membership, event.peer)
+    if slot < 0 or slot == raft.self_slot:
+        return                         # of a peer of other groups
+    if event.kind == EVENT_FETCHED:
+        replication_on_fetched(raft, out, slot, event)
+    elif event.kind == EVENT_REACHABLE:
+        raft.reachable |= slot_bit(slot)
+        replication_on_reachable(raft, out, slot, True)
+    elif event.kind == EVENT_UNREACHABLE:
+        raft.reachable &= ~slot_bit(slot)
+        replication_on_reachable(raft, out, slot, False)
+    else:
+        check2(False, b"Q-RAFT-61 an event is of a known kind", event.kind, slot)
+
+
+cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
+    cdef uint64_t reads_ns
+    cdef uint32_t i
+    for i in range(out.message_count):
+        # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
+        check2(out.messages[i].term == raft.term, b"Q-RAFT-62 a message carries the current term",
+               out.messages[i].kind, out.messages[i].term)
+        check2(raft.hard_state_wsn <= raft.flushed_wsn or out.messages[i].after_io >= raft.hard_state_wsn,
+               b"Q-RAFT-63 a message waits for its term", out.messages[i].kind, out.messages[i].after_io)
+    out.commit = raft.commit
+    if raft.role == ROLE_LEADER:
+        if raft.membership.count == 1:
+            out.deadline_ns = 0        # nobody to tell, nobody to lose
+        else:
+            out.deadline_ns = min(raft.heartbeat_deadline_ns,
+                                  reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
+        if raft.more_to_send:
+            out.deadline_ns = raft.now_ns
+    else:
+        out.deadline_ns = raft.election_deadline_ns
+        reads_ns = reads_deadline_ns(raft)
+        if reads_ns != 0 and reads_ns < out.deadline_ns:
+            out.deadline_ns = reads_ns
+
+
+# Messages
+
+cdef bint is_request(uint16_t kind) noexcept nogil:
+    return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
+            or kind == RAFT_READ_INDEX)
+
+
+cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
+    cdef const VoteFields* asked = <const VoteFields*>message.fields
+    if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
+        return False
+    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_STALE_TERM:
+        return False
+    if message.batch_count != 0 and message.kind != RAFT_APPEND:
+        return False
+    if message.kind == RAFT_PRE_VOTE and asked.proposed != message.term + 1:
+        return False
+    if message.kind == RAFT_VOTE and asked.proposed != message.term:
+        return False
+    # Term 0 has neither leader nor candidate.
+    return message.term > 0 or not is_request(message.kind)
+
+
+cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
+    # Who it is, the transport has proved (A-R30).
+    cdef int slot = membership_slot(&raft.membership, message.sender)
+    if not envelope_makes_sense(raft, message, slot):
+        raft.peer_errors += 1
+        return
+    if message.kind == RAFT_PRE_VOTE:
+        election_on_pre_vote(raft, out, slot, message)         # never changes our term (A-R11, A-R29)
+        return
+    if message.term < raft.term and is_request(message.kind):
+        # Figure 2: "Reply false if term < currentTerm".  The sender learns the term and steps down.
+        raft_message(raft, out, RAFT_STALE_TERM, message.sender)
+        return
+    if message.kind == RAFT_VOTE:
+        election_on_vote(raft, out, slot, message)
+        return
+    if message.term > raft.term:
+        election_new_term(raft, out, message.term)
+    if message.kind == RAFT_PRE_VOTE_REPLY:
+        election_on_pre_vote_reply(raft, out, slot, message)   # of a lower term too: a yes changes no term
+        return
+    if message.term < raft.term:
+        return                                                 # an answer to an earlier term's question
+    if not dispatch(raft, out, slot, message):
+        raft.peer_errors += 1
+
+
+cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
+    """A message of the current term.  False: the peer broke the protocol."""
+    if raft.role == ROLE_LEADER:
+        raft.progress[slot].heard_ns = raft.now_ns
+        raft.progress[slot].active = True
+    if message.kind == RAFT_APPEND:
+        return follower_on_append(raft, out, message)
+    if message.kind == RAFT_HEARTBEAT:
+        return follower_on_heartbeat(raft, out, message)
+    if message.kind == RAFT_COMMIT:
+        return follower_on_commit(raft, out, message)
+    if message.kind == RAFT_VOTE_REPLY:
+        election_on_vote_reply(raft, out, slot, message)
+        return True
+    if message.kind == RAFT_READ_INDEX:
+        reads_on_request(raft, out, message)
+        return True
+    if message.kind == RAFT_READ_INDEX_REPLY:
+        reads_on_reply(raft, out, message)
+        return True
+    if raft.role != ROLE_LEADER:
+        return True                    # of a term that this node led before it crashed; or STALE_TERM
+    if message.kind == RAFT_APPEND_REPLY:
+        return replication_on_append_reply(raft, out, slot, message)
+    if message.kind == RAFT_HEARTBEAT_REPLY:
+        return replication_on_heartbeat_reply(raft, out, slot, message)
+    return True
+
+
+# The table
+
+cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
+    cdef Raft* raft = <Raft*>state
+    cdef int slot
+    cdef PeerStatus* peer
+    memset(out, 0, sizeof(GroupStatus))
+    out.role = raft.role
+    out.term = raft.term
+    out.leader = raft.leader
+    out.vote = raft.vote
+    out.first = raft.log.first
+    out.last = raft.log.last
+    out.flushed = raft.log.flushed
+    out.commit = raft.commit
+    out.unproved_last = raft.unproved_last
+    out.elections = raft.elections
+    out.leader_changes = raft.leader_changes
+    out.peer_errors = raft.peer_errors
+    for slot in range(<int>raft.membership.count):
+        if slot == raft.self_slot:
+            continue
+        peer = &out.peers[out.peer_count]
+        out.peer_count += 1
+        peer.node = raft.membership.nodes[slot]
+        if raft.role == ROLE_LEADER:
+            peer.state = raft.progress[slot].state
+            peer.match = raft.progress[slot].match
+            peer.next = raft.progress[slot].next
+            peer.window_bytes = raft.progress[slot].window_bytes
+            peer.in_flight_bytes = raft.progress[slot].in_flight_bytes
+
+
+cdef Protocol RAFT_TABLE
+RAFT_TABLE.name = b"raft"
+RAFT_TABLE.number = PROTOCOL_RAFT
+RAFT_TABLE.mode = 1                    # MODE_SUFFIX of storage/wal.pxd
+RAFT_TABLE.step = raft_step
+RAFT_TABLE.status = raft_status
+RAFT_TABLE.close = raft_close
+
+
+cdef const Protocol* raft_protocol() noexcept nogil:
+    return &RAFT_TABLE

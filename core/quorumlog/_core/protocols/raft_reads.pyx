@@ -1,0 +1,208 @@
+"""Linearizable reads by read index (thesis section 6.4), and the rounds they share.
+
+A read is confirmed by a round of heartbeats that *started after it arrived* (A-R14),
+acknowledged by a commit quorum: any such quorum meets every elect quorum, so nobody
+else was elected before the round began.  Many reads share a round: while one is
+under way, later reads wait for the next, which begins when the first is confirmed.
+A follower does the same with its requests to the leader.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t
+from quorumlog._core.engine.message cimport Message
+from quorumlog._core.engine.outbox cimport Outbox, outbox_read
+from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.quorum cimport acked_index
+from quorumlog._core.protocols.raft_records cimport raft_message
+from quorumlog._core.protocols.raft_state cimport (
+    PENDING_READS_MAX, RAFT_HEARTBEAT, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, ForwardedRead, HeartbeatFields,
+    PendingRead, Raft, ReadIndexFields)
+
+
+# Rounds
+
+cdef void reads_begin_round(Raft* raft, Outbox* out) noexcept nogil:
+    cdef uint32_t slot
+    cdef Message* message
+    cdef HeartbeatFields* fields
+    check(raft.role == ROLE_LEADER, b"Q-RAFT-10 only a leader sends heartbeats")
+    raft.round += 1
+    raft.heartbeat_deadline_ns = raft.now_ns + raft.heartbeat_ns
+    for slot in range(raft.membership.count):
+        if <int>slot == raft.self_slot:
+            continue
+        message = raft_message(raft, out, RAFT_HEARTBEAT, raft.membership.nodes[slot])
+        fields = <HeartbeatFields*>message.fields
+        fields.round = raft.round
+        # Never beyond what this peer is known to hold (A-R2); it checks again for itself.
+        fields.commit = min(raft.commit, raft.progress[slot].match)
+        fields.sent_ns = raft.now_ns
+        raft.commit_sent[slot] = max(raft.commit_sent[slot], fields.commit)
+
+
+cdef uint64_t acked_round(const Raft* raft) noexcept nogil:
+    cdef index_t rounds[NODES_MAX]
+    cdef uint32_t slot
+    for slot in range(NODES_MAX):
+        rounds[slot] = 0
+    for slot in range(raft.membership.count):
+        rounds[slot] = raft.round if <int>slot == raft.self_slot else raft.progress[slot].round_acked
+    return acked_index(&raft.membership.quorum, rounds)
+
+
+cdef uint64_t reads_quorum_heard_ns(const Raft* raft) noexcept nogil:
+    """The same arithmetic over times: a commit quorum was heard at or after this."""
+    cdef index_t heard[NODES_MAX]
+    cdef uint32_t slot
+    for slot in range(NODES_MAX):
+        heard[slot] = 0
+    for slot in range(raft.membership.count):
+        heard[slot] = raft.now_ns if <int>slot == raft.self_slot else raft.progress[slot].heard_ns
+    return acked_index(&raft.membership.quorum, heard)
+
+
+cdef void reads_confirm(Raft* raft, Outbox* out) noexcept nogil:
+    cdef uint64_t acked
+    cdef PendingRead* pending
+    cdef index_t index
+    if raft.reads_count == 0:
+        return
+    # A fresh leader's commit index may lie behind its predecessor's until an entry of its own
+    # term is committed: until then no read has an answer (A-R13).
+    if raft.commit < raft.term_first:
+        return
+    acked = acked_round(raft)
+    while raft.reads_count > 0:
+        pending = &raft.reads[raft.reads_head]
+        if pending.round > acked:
+            break
+        index = pending.index if pending.index != 0 else raft.commit
+        if pending.origin == 0:
+            outbox_read(out, pending.read, index, OK)
+        else:
+            answer(raft, out, pending.origin, pending.read, index, OK)
+        raft.reads_head = (raft.reads_head + 1) & (PENDING_READS_MAX - 1)
+        raft.reads_count -= 1
+    # What arrived while that round was under way.
+    if raft.reads_count > 0 and acked >= raft.round:
+        reads_begin_round(raft, out)
+
+
+# The leader's side
+
+cdef bint add_pending(Raft* raft, Outbox* out, uint64_t read, node_t origin) noexcept nogil:
+    cdef PendingRead* pending
+    if raft.reads_count == PENDING_READS_MAX:
+        return False
+    pending = &raft.reads[(raft.reads_head + raft.reads_count) & (PENDING_READS_MAX - 1)]
+    pending.read = read
+    pending.origin = origin
+    pending.index = raft.commit if raft.commit >= raft.term_first else 0
+    pending.round = raft.round + 1
+    raft.reads_count += 1
+    # Begin at once if no round is under way, else when it is confirmed (or at the next heartbeat).
+    if acked_round(raft) >= raft.round:
+        reads_begin_round(raft, out)
+        reads_confirm(raft, out)       # a single voter confirms alone
+    return True
+
+
+cdef void answer(Raft* raft, Outbox* out, node_t target, uint64_t request, index_t index, int status) noexcept nogil:
+    cdef Message* message = raft_message(raft, out, RAFT_READ_INDEX_REPLY, target)
+    cdef ReadIndexFields* fields = <ReadIndexFields*>message.fields
+    fields.request = request
+    fields.index = index
+    fields.status = status
+
+
+cdef void reads_on_request(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
+    cdef const ReadIndexFields* asked = <const ReadIndexFields*>message.fields
+    if raft.role != ROLE_LEADER:
+        answer(raft, out, message.sender, asked.request, 0, ERR_NOT_LEADER)
+    elif not add_pending(raft, out, asked.request, message.sender):
+        answer(raft, out, message.sender, asked.request, 0, ERR_OVERLOADED)
+
+
+# The follower's side
+
+cdef void send_request(Raft* raft, Outbox* out) noexcept nogil:
+    """One request for all forwarded reads so far."""
+    cdef Message* message = raft_message(raft, out, RAFT_READ_INDEX, raft.leader)
+    cdef ReadIndexFields* fields = <ReadIndexFields*>message.fields
+    raft.request += 1
+    raft.request_sent_ns = raft.now_ns
+    fields.request = raft.request
+
+
+cdef void reads_propose(Raft* raft, Outbox* out, uint64_t read) noexcept nogil:
+    cdef ForwardedRead* forwarded
+    if raft.role == ROLE_LEADER:
+        if not add_pending(raft, out, read, 0):
+            outbox_read(out, read, 0, ERR_OVERLOADED)
+        return
+    if raft.leader == 0:
+        outbox_read(out, read, 0, ERR_NOT_LEADER)
+        return
+    if raft.forwarded_count == PENDING_READS_MAX:
+        outbox_read(out, read, 0, ERR_OVERLOADED)
+        return
+    forwarded = &raft.forwarded[(raft.forwarded_head + raft.forwarded_count) & (PENDING_READS_MAX - 1)]
+    forwarded.read = read
+    forwarded.request = raft.request + 1
+    forwarded.expires_ns = raft.now_ns + 2 * raft.election_timeout_ns
+    raft.forwarded_count += 1
+    if raft.request_answered == raft.request:
+        send_request(raft, out)
+
+
+cdef void pop_forwarded(Raft* raft, Outbox* out, index_t index, int status) noexcept nogil:
+    check2(raft.forwarded_count > 0, b"Q-RAFT-11 an answered read was pending", index, status)
+    outbox_read(out, raft.forwarded[raft.forwarded_head].read, index, status)
+    raft.forwarded_head = (raft.forwarded_head + 1) & (PENDING_READS_MAX - 1)
+    raft.forwarded_count -= 1
+
+
+cdef void reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
+    cdef const ReadIndexFields* reply = <const ReadIndexFields*>message.fields
+    cdef int status
+    if message.sender != raft.leader or reply.request > raft.request or reply.request <= raft.request_answered:
+        return                         # late, said twice, or asked in an earlier life of this node
+    status = OK
+    if reply.status != OK:
+        status = ERR_OVERLOADED if reply.status == ERR_OVERLOADED else ERR_NOT_LEADER
+    raft.request_answered = reply.request
+    # A later request's index is good for earlier reads too: it was taken after they arrived.
+    while raft.forwarded_count > 0 and raft.forwarded[raft.forwarded_head].request <= reply.request:
+        pop_forwarded(raft, out, reply.index if status == OK else 0, status)
+    if raft.forwarded_count > 0 and raft.request_answered == raft.request:
+        send_request(raft, out)
+
+
+cdef void reads_on_leader_heard(Raft* raft, Outbox* out) noexcept nogil:
+    if raft.forwarded_count > 0 and raft.now_ns - raft.request_sent_ns >= 2 * raft.heartbeat_ns:
+        send_request(raft, out)
+
+
+cdef void reads_expire(Raft* raft, Outbox* out) noexcept nogil:
+    while raft.forwarded_count > 0 and raft.forwarded[raft.forwarded_head].expires_ns <= raft.now_ns:
+        pop_forwarded(raft, out, 0, ERR_NOT_LEADER)
+
+
+cdef uint64_t reads_deadline_ns(const Raft* raft) noexcept nogil:
+    return raft.forwarded[raft.forwarded_head].expires_ns if raft.forwarded_count > 0 else 0
+
+
+cdef void reads_refuse_all(Raft* raft, Outbox* out) noexcept nogil:
+    while raft.reads_count > 0:
+        # A follower that asked finds out by itself: it loses its leader too, or its reads expire.
+        if raft.reads[raft.reads_head].origin == 0:
+            outbox_read(out, raft.reads[raft.reads_head].read, 0, ERR_NOT_LEADER)
+        raft.reads_head = (raft.reads_head + 1) & (PENDING_READS_MAX - 1)
+        raft.reads_count -= 1
+    while raft.forwarded_count > 0:
+        pop_forwarded(raft, out, 0, ERR_NOT_LEADER)
+    # Answers to what was asked so far are of no use to anybody.
+    raft.request_answered = raft.request

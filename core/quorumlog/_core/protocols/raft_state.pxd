@@ -1,0 +1,188 @@
+"""Raft's state, its messages laid over the envelope's fields, and the smallest helpers.
+
+The envelope's `term` is the sender's current term in every kind; it waits in the
+outbox until the hard state that holds it is flushed (raft_records.pyx sees to it).
+The modules, from the bottom:
+
+    raft_records      the protocol's own records and messages
+    raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
+    raft_replication  the leader: propose, send, acknowledge, commit
+    raft_tail         a tail that recovery could not prove
+    raft_election     roles, terms, votes
+    raft_follower     appends and heartbeats received
+    raft              open, step, status
+"""
+
+from quorumlog._core.base.prng cimport Prng
+from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.engine.membership cimport Membership
+from quorumlog._core.engine.progress cimport Progress
+from quorumlog._core.storage.batch cimport Batch, BatchPool
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum RaftMessage:
+    RAFT_PRE_VOTE = 1
+    RAFT_PRE_VOTE_REPLY = 2
+    RAFT_VOTE = 3
+    RAFT_VOTE_REPLY = 4
+    RAFT_APPEND = 5
+    RAFT_APPEND_REPLY = 6
+    RAFT_HEARTBEAT = 7
+    RAFT_HEARTBEAT_REPLY = 8
+    RAFT_COMMIT = 9                # a moved commit index; no answer
+    RAFT_READ_INDEX = 10
+    RAFT_READ_INDEX_REPLY = 11
+    RAFT_STALE_TERM = 12           # an answer to any request of an older term; says nothing but the term
+
+cdef enum:
+    VOTE_FLAG_TAIL = 1             # a tail round: nobody grants, everybody says where its log ends
+
+# RAFT_PRE_VOTE and RAFT_VOTE
+cdef struct VoteFields:
+    index_t last_index             # of the intact log
+    term_t last_term
+    term_t proposed                # the term it is about; equals the envelope's in RAFT_VOTE
+    uint64_t flags
+
+# RAFT_PRE_VOTE_REPLY and RAFT_VOTE_REPLY
+cdef struct VoteReplyFields:
+    uint64_t granted
+    term_t proposed                # as asked
+    index_t last_index             # of the answering node's intact log
+    term_t last_term
+
+# RAFT_APPEND; the batches lie at prev_index + 1 and behind, without a gap
+cdef struct AppendFields:
+    index_t prev_index
+    term_t prev_term
+    index_t commit
+
+# RAFT_APPEND_REPLY
+cdef struct AppendReplyFields:
+    uint64_t rejected
+    index_t match                  # accepted: the end of what this request covered (A-R5)
+    index_t prev_index             # as asked
+    index_t hint_index             # rejected: the last place where the logs may agree
+    term_t hint_term               # and the term there
+
+# RAFT_HEARTBEAT and its reply
+cdef struct HeartbeatFields:
+    uint64_t round
+    index_t commit                 # the reply: how far the log is known to agree with the leader's
+    uint64_t sent_ns               # the leader's clock, echoed
+
+# RAFT_COMMIT
+cdef struct CommitFields:
+    index_t commit
+
+# RAFT_READ_INDEX and its reply
+cdef struct ReadIndexFields:
+    uint64_t request               # numbered by the asking node, echoed
+    index_t index
+    uint64_t status
+
+cdef enum:
+    SPARES = 8                     # batches at hand for the protocol's own records
+    SPARES_PER_STEP = 3            # at most used by one step
+    PENDING_READS_MAX = 4096       # power of two; of each of the two rings
+
+cdef enum:
+    # Highest term and index that is taken from a peer: room above for arithmetic (P8).
+    NUMBER_BITS_MAX = 62
+
+# A read that waits for a heartbeat round (leader), own or forwarded by a follower.
+cdef struct PendingRead:
+    uint64_t read                  # the runtime's number, or the asking node's request
+    node_t origin                  # 0: own
+    index_t index                  # 0: not known until an entry of the own term is committed (A-R13)
+    uint64_t round                 # the round that confirms it, or any later one
+
+# A read that waits for the leader's answer (follower).
+cdef struct ForwardedRead:
+    uint64_t read
+    uint64_t request               # the request that covers it, or any later one
+    uint64_t expires_ns
+
+cdef struct Raft:
+    # Options
+    group_t group
+    node_t self
+    int self_slot
+    uint64_t election_timeout_ns
+    uint64_t heartbeat_ns
+    uint64_t append_bytes_max
+    uint64_t uncommitted_bytes_max
+    Membership membership
+    GroupLog* log                  # the caller's
+    Prng prng
+    BatchPool* pool
+    Batch* spares[SPARES]
+    uint32_t spare_count
+
+    # The step's
+    uint64_t now_ns
+    uint64_t wall_ns
+    wsn_t wsn_next
+
+    # Hard state
+    term_t term
+    node_t vote
+    wsn_t hard_state_wsn           # of the record that holds them
+    wsn_t flushed_wsn
+
+    # Volatile, all nodes
+    int role
+    node_t leader
+    index_t commit
+    index_t verified               # the log agrees with this term's leader up to here
+    uint64_t election_deadline_ns
+    uint64_t heard_leader_ns
+    uint32_t reachable             # bit set of slots
+
+    # Campaigns
+    uint32_t granted
+    uint32_t refused
+    bint tail_campaign             # the pre-vote under way is for a tail round
+
+    # Leader
+    Progress progress[NODES_MAX]   # by slot
+    index_t commit_sent[NODES_MAX]
+    index_t term_first             # first index of the own term
+    uint64_t uncommitted_bytes     # proposed in this term, not committed
+    uint64_t heartbeat_deadline_ns
+    uint64_t round                 # of heartbeats, over all terms led
+    bint more_to_send              # the outbox was full
+
+    # Reads
+    PendingRead* reads             # ring
+    uint64_t reads_head
+    uint64_t reads_count
+    ForwardedRead* forwarded       # ring
+    uint64_t forwarded_head
+    uint64_t forwarded_count
+    uint64_t request               # newest READ_INDEX sent
+    uint64_t request_answered
+    uint64_t request_sent_ns
+
+    # A tail that recovery could not prove (raft_tail.pyx)
+    index_t unproved_last
+    term_t unproved_term_max       # no entry of the tail has a higher term
+    bint tail_truncated            # its truncation is written
+    uint32_t tail_heard            # voters that said in this term where their log ends
+    uint32_t tail_holds            # of these, those that may hold the tail
+
+    # Counters
+    uint64_t elections
+    uint64_t leader_changes
+    uint64_t peer_errors
+    uint64_t fetch_errors
+
+
+cdef inline uint64_t number_max() noexcept nogil:
+    return 1ULL << NUMBER_BITS_MAX
+
+
+cdef inline uint32_t slot_bit(int slot) noexcept nogil:
+    return <uint32_t>1 << slot

@@ -1,0 +1,208 @@
+"""See apply.pxd."""
+
+from quorumlog._core.base.atomics cimport (
+    add_u32, add_u64, exchange_ptr, fence, futex_wait, futex_wake, load_u32, load_u64,
+    store_u32, store_u64, sub_u32, sub_u64)
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
+from quorumlog._core.base.status cimport (
+    ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
+from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
+from quorumlog._core.engine.sessions cimport (
+    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_open)
+from quorumlog._core.runtime.intake cimport intake_release
+from quorumlog._core.storage.batch cimport (
+    KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
+from quorumlog._core.storage.wal cimport wal_read
+
+from libc.errno cimport ETIMEDOUT
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+
+cdef int apply_open(Apply* apply, group_t group, Wal* wal, Intake* intake, uint64_t session, index_t applied,
+                    uint64_t pool_bytes) noexcept nogil:
+    memset(apply, 0, sizeof(Apply))
+    apply.group = group
+    apply.wal = wal
+    apply.intake = intake
+    apply.session = session
+    store_u64(&apply.applied, applied)
+    store_u64(&apply.commit, applied)
+    apply.pool = pool_open(pool_bytes)
+    apply.receipts = <atomic_ptr*>calloc(PENDING_MAX, sizeof(atomic_ptr))
+    if (apply.pool == NULL or apply.receipts == NULL or not ring_open(&apply.recent, RECENT_BATCHES_MAX)
+            or sessions_open(&apply.sessions, SESSIONS_MAX) != OK):
+        return ERR_MEMORY
+    return OK
+
+
+cdef void apply_close(Apply* apply, int status) noexcept nogil:
+    cdef Batch* batch
+    cdef Receipt* receipt
+    cdef uint64_t slot
+    if apply.receipts != NULL:
+        for slot in range(PENDING_MAX):
+            receipt = <Receipt*>exchange_ptr(&apply.receipts[slot], NULL)
+            if receipt != NULL:
+                intake_release(apply.intake, receipt.bytes)
+                receipt_fail(receipt, status, False)
+                receipt_drop(receipt)
+        free(apply.receipts)
+    if apply.taken != NULL:
+        batch_drop(apply.taken)
+    if apply.early != NULL:
+        batch_drop(apply.early)
+    if apply.recent.slots != NULL:
+        batch = <Batch*>ring_pop(&apply.recent)
+        while batch != NULL:
+            batch_drop(batch)
+            batch = <Batch*>ring_pop(&apply.recent)
+        ring_close(&apply.recent)
+    sessions_close(&apply.sessions)
+    if apply.pool != NULL:
+        pool_close(apply.pool)
+
+
+cdef void apply_offer(Apply* apply, Batch* batch) noexcept nogil:
+    if load_u64(&apply.recent_bytes) > RECENT_BYTES_MAX:
+        return                       # the applying thread will read it back from the log
+    batch_keep(batch)
+    if ring_push(&apply.recent, batch):
+        add_u64(&apply.recent_bytes, batch.body_bytes)
+    else:
+        batch_drop(batch)
+
+
+cdef void apply_commit(Apply* apply, index_t commit) noexcept nogil:
+    check2(commit >= load_u64(&apply.commit), b"Q-APLY-01 the commit index never falls", commit,
+           load_u64(&apply.commit))
+    store_u64(&apply.commit, commit)
+
+
+cdef void apply_expect(Apply* apply, uint64_t sequence, Receipt* receipt) noexcept nogil:
+    cdef void* before = exchange_ptr(&apply.receipts[sequence & (PENDING_MAX - 1)], receipt)
+    check(before == NULL, b"Q-APLY-02 a sequence's place is free when it is given out")
+
+
+cdef Batch* next_recent(Apply* apply, index_t index) noexcept nogil:
+    """The batch that starts at `index` if the ring has it; older ones fall out."""
+    cdef Batch* batch = apply.early
+    apply.early = NULL
+    while True:
+        if batch == NULL:
+            batch = <Batch*>ring_pop(&apply.recent)
+            if batch == NULL:
+                return NULL
+            sub_u64(&apply.recent_bytes, batch.body_bytes)
+        if batch.first == index:
+            return batch
+        if batch.first > index:
+            apply.early = batch      # there is a hole before it; its turn comes later
+            return NULL
+        batch_drop(batch)
+        batch = NULL
+
+
+cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
+    cdef index_t index = load_u64(&apply.applied) + 1
+    cdef Batch* batch
+    cdef int status
+    if load_u32(&apply.stopped):
+        return ERR_AGAIN
+    if index > load_u64(&apply.commit):
+        return ERR_AGAIN
+    batch = next_recent(apply, index)
+    if batch == NULL:
+        if not may_read:
+            return ERR_NOT_FOUND
+        status = wal_read(apply.wal, apply.group, index, apply.pool, &batch)
+        if status == ERR_NOT_FOUND or status == ERR_MEMORY:
+            return ERR_AGAIN         # committed by others and not yet flushed here, or too much on loan
+        if status != OK:
+            return status
+    check2(batch.first == index, b"Q-APLY-03 batches are applied in order, whole", batch.first, index)
+    check2(batch_last(batch) <= load_u64(&apply.commit), b"Q-APLY-04 only committed batches are applied",
+           batch_last(batch), load_u64(&apply.commit))
+    apply.taken = batch
+    if batch.kind == KIND_ENTRIES:
+        apply.admission = sessions_admit(&apply.sessions, batch.session, batch.sequence, index)
+    else:
+        apply.admission = 0
+    return OK
+
+
+cdef Receipt* apply_receipt(Apply* apply) noexcept nogil:
+    cdef Batch* batch = apply.taken
+    if apply.admission != ADMIT_APPLY or batch.session != apply.session:
+        return NULL
+    return <Receipt*>exchange_ptr(&apply.receipts[batch.sequence & (PENDING_MAX - 1)], NULL)
+
+
+cdef void apply_done(Apply* apply) noexcept nogil:
+    cdef Batch* batch = apply.taken
+    apply.taken = NULL
+    if batch.kind == KIND_ENTRIES and batch.session == apply.session:
+        if apply.admission == ADMIT_APPLY:
+            store_u64(&apply.settled, batch.sequence)
+        elif apply.admission == ADMIT_GAP:
+            store_u32(&apply.rewind, REWIND_GAP)
+        elif apply.admission == ADMIT_EXPIRED:
+            store_u32(&apply.rewind, REWIND_EXPIRED)
+    store_u64(&apply.applied, batch_last(batch))
+    batch_drop(batch)
+    fence()
+    if load_u32(&apply.waiters):
+        add_u32(&apply.moved, 1)
+        futex_wake(&apply.moved, 1 << 30)
+
+
+cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil:
+    intake_release(apply.intake, receipt.bytes)
+    receipt_apply(receipt, index, term)
+    receipt_drop(receipt)
+
+
+cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
+    cdef Receipt* receipt
+    cdef index_t index
+    cdef uint64_t term
+    cdef int status
+    cdef uint32_t done
+    for done in range(batches):
+        status = apply_next(apply, True)
+        if status != OK:
+            return status
+        receipt = apply_receipt(apply)
+        index = apply.taken.first
+        term = apply.taken.term
+        apply_done(apply)
+        if receipt != NULL:
+            apply_settle(apply, receipt, index, term)
+    return OK
+
+
+cdef int apply_wait(Apply* apply, index_t index, int64_t timeout_ns) noexcept nogil:
+    cdef uint32_t seen
+    cdef int result = 0
+    if load_u64(&apply.applied) >= index:
+        return OK
+    add_u32(&apply.waiters, 1)
+    fence()
+    seen = load_u32(&apply.moved)
+    if load_u64(&apply.applied) < index and not load_u32(&apply.stopped):
+        result = futex_wait(&apply.moved, seen, timeout_ns)
+    sub_u32(&apply.waiters, 1)
+    if load_u64(&apply.applied) >= index:
+        return OK
+    if load_u32(&apply.stopped):
+        return ERR_STOPPED
+    if result == ETIMEDOUT:
+        return ERR_TIMEOUT
+    return ERR_AGAIN
+
+
+cdef void apply_stop(Apply* apply, int status) noexcept nogil:
+    store_u32(&apply.stopped, <uint32_t>status)
+    add_u32(&apply.moved, 1)
+    futex_wake(&apply.moved, 1 << 30)

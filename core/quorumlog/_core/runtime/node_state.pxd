@@ -1,0 +1,162 @@
+"""What a node consists of: its log, its connections, its groups.  Types alone.
+
+Threads: the reactor owns everything in here but what says otherwise; callers reach
+it through intakes, tickets and commands; applying threads through `Apply`.
+"""
+
+from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
+from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.engine.message cimport Message
+from quorumlog._core.engine.outbox cimport Fetch, Outbox
+from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
+from quorumlog._core.engine.receipt cimport Receipt
+from quorumlog._core.runtime.apply cimport Apply
+from quorumlog._core.runtime.intake cimport Intake
+from quorumlog._core.runtime.threads cimport thread_t
+from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
+from quorumlog._core.runtime.writer cimport Writer
+from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.identity cimport Identity, KnownPeers
+from quorumlog._core.storage.wal cimport Wal, WalReport, WalStatus
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum TicketState:
+    TICKET_WAITING = 0
+    TICKET_DONE = 1
+    TICKET_ABANDONED = 2           # the caller left; whoever answers frees it
+
+# A caller that waits for the reactor: a read index, or a command.  One allocation with its answer.
+cdef struct Ticket:
+    atomic_u32 state               # futex word: TicketState
+    int status
+    int kind                       # CommandKind
+    index_t index                  # of a read
+    void* subject                  # HostedGroup*
+    void* answer                   # behind the ticket in its allocation, or NULL
+    Ticket* next                   # in the stack of commands, or among the reads under way
+    Ticket* previous
+
+cdef enum CommandKind:
+    COMMAND_READ = 1               # a linearizable read index for `subject`
+    COMMAND_ADD_GROUP = 2
+    COMMAND_GROUP_STATUS = 3       # answer: GroupStatus*
+    COMMAND_NODE_STATUS = 4        # answer: NodeStatus*
+
+cdef enum ApplierKind:
+    APPLIER_NONE = 1               # settled at commit, in the reactor
+    APPLIER_PYTHON = 2
+
+# A batch proposed here that is not settled yet.
+cdef struct Proposal:
+    Batch* batch
+    bint sent                      # it may be in somebody's log
+
+cdef struct Proposals:
+    uint64_t session
+    uint64_t first                 # oldest sequence not settled
+    uint64_t next                  # the sequence that the next batch gets
+    uint64_t routed                # next sequence to hand to the leader
+    Proposal* ring                 # by sequence
+    Receipt* taken                 # taken from the intake, not sealed yet
+    uint64_t retry_ns              # when to hand over again if nothing is settled; 0: nothing is unsettled
+    uint64_t refused_ns            # the leader refused: not again before
+
+# What the leader has appended of a peer's session in this term.
+cdef struct Forwarded:
+    uint64_t session
+    term_t term
+    uint64_t next
+
+cdef struct HostedGroup:
+    group_t group
+    char name[256]
+    const Protocol* protocol
+    void* state
+    GroupLog log
+    Intake intake
+    Apply apply
+    int applier                    # ApplierKind
+    bint forward                   # hand proposals to the leader, or refuse them here
+    uint64_t deadline_ns
+    index_t commit
+    term_t recovered_term          # for the protocol's opening
+    node_t recovered_vote
+    index_t unproved_last
+    GroupStatus status             # as of the last change of leader, role or term
+    Proposals proposals
+    Forwarded forwarded[NODES_MAX]
+    node_t forwarded_nodes[NODES_MAX]
+    Fetch fetches[NODES_MAX]       # cold batches that the protocol wants, oldest first
+    uint32_t fetch_count
+    int refusal                    # of the batch proposed in the current step
+    bint unsettled_failed          # receipts were failed; nothing more is expected
+
+cdef struct NodeStatus:
+    WalStatus wal
+    TransportStatus transport
+    int writer_kind
+    int failure
+    uint64_t boot
+    uint64_t turns                 # of the reactor
+    uint64_t wakes                 # by eventfd
+    uint64_t held_messages
+    uint64_t dropped_messages      # for groups we don't have
+    uint64_t used_bytes            # of the reactor's batch pool
+
+cdef struct Node:
+    Identity identity
+    KnownPeers known_peers
+    char path[4096]
+    char failure_detail[512]
+    int lock_fd
+    Wal* wal
+    const WalReport* report
+    Writer* writer
+    Transport* transport
+    BatchPool* pool                # the reactor's: received, sealed and copied batches
+    Outbox* outbox
+    int epoll_fd
+    int event_fd
+    Source event_source
+    Source writer_source
+    atomic_u32 sleeping            # 1 while the reactor is about to block or blocks
+    atomic_u32 stopping
+    atomic_u32 failure             # Status: the node no longer acknowledges anything
+    atomic_u32 apply_signal        # futex word of the Python applier
+    atomic_u32 apply_waiting
+    atomic_ptr commands            # stack of Ticket
+    Ticket* reads                  # handed to a protocol and not answered yet
+    thread_t thread
+    bint started
+    HostedGroup* groups[GROUPS_MAX]
+    uint32_t group_count
+    Message* held                  # wait for their after_io; each owns its `batches` array
+    uint32_t held_count
+    uint32_t held_capacity
+    wsn_t flushed
+    uint64_t now_ns
+    uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
+    uint64_t turns
+    uint64_t wakes
+    uint64_t dropped_messages
+
+cdef struct NodeOptions:
+    char path[4096]
+    char listen_host[64]
+    uint16_t listen_port
+    uint32_t peer_count
+    node_t peers[NODES_MAX]
+    char peer_hosts[NODES_MAX][64]
+    uint16_t peer_ports[NODES_MAX]
+    uint64_t segment_bytes
+    uint32_t spare_segments
+    uint64_t sync_group_bytes_max
+    bint direct
+    int writer                     # WriterKind
+    uint64_t memory_bytes          # of the reactor's pool
+    uint64_t send_queue_bytes_max
+    uint64_t seed
+
+

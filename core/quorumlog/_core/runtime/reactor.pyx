@@ -1,0 +1,339 @@
+"""See reactor.pxd.
+
+A turn: completed writes, commands, proposals, timers, new plans, frames out, then
+sockets in.  It blocks only when a turn found nothing to do, after announcing it in
+`sleeping` and looking once more (the other half is in reactor_wake).
+"""
+
+from quorumlog._core.base.atomics cimport (
+    exchange_ptr, exchange_u32, fence, load_ptr, load_u32, load_u64, store_u32)
+from quorumlog._core.base.clock cimport monotonic_ns
+from quorumlog._core.base.status cimport (
+    ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
+from quorumlog._core.base.types cimport GROUPS_MAX
+from quorumlog._core.engine.protocol cimport (
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
+from quorumlog._core.runtime.apply cimport apply_nothing
+from quorumlog._core.runtime.dispatch cimport (
+    group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
+    read_started, ticket_done)
+from quorumlog._core.runtime.intake cimport intake_waiting
+from quorumlog._core.runtime.node_state cimport (
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, HostedGroup,
+    NodeStatus, Ticket)
+from quorumlog._core.runtime.proposals cimport (
+    MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
+    proposals_refused, proposals_rewind, proposals_turn)
+from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
+from quorumlog._core.runtime.transport cimport (
+    Source, transport_flush, transport_status, transport_time)
+from quorumlog._core.runtime.writer cimport (
+    writer_completed, writer_kind, writer_prepare, writer_submit)
+from quorumlog._core.storage.wal cimport (
+    WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
+
+from libc.errno cimport ENOSPC
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+cdef extern from *:
+    """
+    #ifndef QUORUMLOG_REACTOR
+    #define QUORUMLOG_REACTOR
+    #include <errno.h>
+    #include <stdint.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <sys/epoll.h>
+    #include <sys/syscall.h>
+    /* Waits at most timeout_ns (< 0: for ever); nanoseconds where the kernel has epoll_pwait2 (5.11). */
+    static int ql_epoll_wait(int fd, struct epoll_event *events, int count, int64_t timeout_ns) {
+    #ifdef SYS_epoll_pwait2
+        struct timespec t, *tp = NULL;
+        if (timeout_ns >= 0) { t.tv_sec = timeout_ns / 1000000000; t.tv_nsec = timeout_ns % 1000000000; tp = &t; }
+        int got = (int)syscall(SYS_epoll_pwait2, fd, events, count, tp, NULL, 0);
+        if (got >= 0 || errno != ENOSYS) return got;
+    #endif
+        return epoll_wait(fd, events, count, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
+    }
+    #endif
+    """
+    cdef struct epoll_event:
+        uint32_t events
+        void* ptr "data.ptr"
+    int epoll_wait_ns "ql_epoll_wait"(int fd, epoll_event* events, int count, int64_t timeout_ns) noexcept nogil
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void* data, size_t size)
+
+cdef enum:
+    EVENTS_MAX = 64
+    APPLY_BATCHES_A_TURN = 512
+    MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
+
+
+cdef void ring_bell(Node* node) noexcept nogil:
+    cdef uint64_t one = 1
+    cdef ssize_t _written = write(node.event_fd, &one, 8)      # fails only when it is readable anyway
+
+
+cdef void reactor_wake(Node* node) noexcept nogil:
+    fence()
+    if load_u32(&node.sleeping) and exchange_u32(&node.sleeping, 0):
+        ring_bell(node)
+
+
+cdef void reactor_fail(Node* node, int status) noexcept nogil:
+    cdef uint32_t i
+    if load_u32(&node.failure):
+        return
+    store_u32(&node.failure, <uint32_t>status)
+    for i in range(node.group_count):
+        proposals_fail(node.groups[i], status)
+    while node.reads != NULL:
+        read_answered(node, node.reads, status)
+
+
+cdef void reactor_on_message(void* context, const Message* message, uint64_t now_ns) noexcept nogil:
+    cdef Node* node = <Node*>context
+    cdef HostedGroup* hosted = node_group(node, message.group)
+    cdef Event event
+    if load_u32(&node.failure):
+        return
+    if hosted == NULL or hosted.protocol.number != message.protocol:
+        node.dropped_messages += 1
+        return
+    if message.kind == MESSAGE_FORWARD:
+        proposals_forwarded(node, hosted, message)
+    elif message.kind == MESSAGE_FORWARD_REFUSED:
+        proposals_refused(node, hosted, message)
+    elif message.kind < 100:
+        memset(&event, 0, sizeof(Event))
+        event.kind = EVENT_MESSAGE
+        event.message = message
+        event.peer = message.sender
+        group_step(node, hosted, &event)
+    else:
+        node.dropped_messages += 1
+
+
+cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint64_t now_ns) noexcept nogil:
+    cdef Node* node = <Node*>context
+    cdef Event event
+    cdef uint32_t i
+    if load_u32(&node.failure):
+        return
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_REACHABLE if reachable else EVENT_UNREACHABLE
+    event.peer = peer
+    for i in range(node.group_count):
+        if node.groups[i].status.leader == peer:
+            proposals_rewind(node.groups[i])
+        group_step(node, node.groups[i], &event)
+
+
+cdef void start_read(Node* node, HostedGroup* hosted, Ticket* ticket) noexcept nogil:
+    cdef Event event
+    read_started(node, ticket)
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_READ
+    event.read = <uint64_t>ticket
+    group_step(node, hosted, &event)
+
+
+cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
+    cdef uint64_t wsn = 0
+    cdef int status
+    if node.group_count == GROUPS_MAX or node_group(node, hosted.group) != NULL:
+        return ERR_USAGE
+    status = wal_open_group(node.wal, hosted.group, hosted.name, hosted.protocol.mode, &wsn)
+    if status != OK:
+        return status
+    node.groups[node.group_count] = hosted
+    node.group_count += 1
+    hosted.protocol.status(hosted.state, &hosted.status)
+    group_time(node, hosted)
+    return OK
+
+
+cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
+    wal_status(node.wal, &status.wal)
+    transport_status(node.transport, &status.transport)
+    status.writer_kind = writer_kind(node.writer)
+    status.failure = <int>load_u32(&node.failure)
+    status.turns = node.turns
+    status.wakes = node.wakes
+    status.held_messages = node.held_count
+    status.dropped_messages = node.dropped_messages
+    status.used_bytes = load_u64(&node.pool.used_bytes)
+
+
+cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
+    cdef HostedGroup* hosted = <HostedGroup*>ticket.subject
+    cdef int status = OK
+    if ticket.kind == COMMAND_NODE_STATUS:
+        node_status(node, <NodeStatus*>ticket.answer)
+    elif ticket.kind == COMMAND_GROUP_STATUS:
+        hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
+    elif load_u32(&node.failure):
+        status = <int>load_u32(&node.failure)
+    elif ticket.kind == COMMAND_ADD_GROUP:
+        status = add_group(node, hosted)
+    elif ticket.kind == COMMAND_READ:
+        start_read(node, hosted, ticket)
+        return                       # answered by a later step
+    else:
+        status = ERR_USAGE
+    ticket_done(ticket, status)
+
+
+cdef void run_commands(Node* node) noexcept nogil:
+    """All of the stack, oldest first."""
+    cdef Ticket* ticket = <Ticket*>exchange_ptr(&node.commands, NULL)
+    cdef Ticket* oldest = NULL
+    cdef Ticket* following
+    while ticket != NULL:
+        following = ticket.next
+        ticket.next = oldest
+        oldest = ticket
+        ticket = following
+    while oldest != NULL:
+        following = oldest.next      # the ticket is the caller's again once it is done
+        carry_out(node, oldest)
+        oldest = following
+
+
+cdef bint collect_writes(Node* node) noexcept nogil:
+    cdef uint64_t number = 0
+    cdef int error = 0
+    cdef bint any_done = False
+    while writer_completed(node.writer, &number, &error):
+        any_done = True
+        if wal_complete(node.wal, number, error) != OK:
+            reactor_fail(node, ERR_NO_SPACE if error == ENOSPC else ERR_IO)
+    if any_done and not load_u32(&node.failure):
+        node.mark_ns = node.now_ns + MARK_DELAY_NS
+        node_flushed(node)
+    return any_done
+
+
+cdef void plan_writes(Node* node) noexcept nogil:
+    cdef WritePlan plan
+    cdef bint mark = node.mark_ns != 0 and node.now_ns >= node.mark_ns
+    cdef int status
+    while True:
+        status = wal_plan(node.wal, &plan, mark)
+        if status == ERR_AGAIN:
+            break
+        if status != OK:
+            reactor_fail(node, status)
+            return
+        writer_submit(node.writer, &plan)
+        writer_prepare(node.writer)
+    if mark:
+        node.mark_ns = 0
+
+
+cdef bint run_groups(Node* node) noexcept nogil:
+    """Timers, proposals, cold reads, and groups without a state machine; True if one has more to do."""
+    cdef HostedGroup* hosted
+    cdef bint more = False
+    cdef uint32_t i
+    cdef int status
+    for i in range(node.group_count):
+        hosted = node.groups[i]
+        if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
+            group_time(node, hosted)
+        proposals_turn(node, hosted)
+        if hosted.fetch_count:
+            group_fetch(node, hosted)
+            more = True
+        if hosted.applier == APPLIER_NONE:
+            status = apply_nothing(&hosted.apply, APPLY_BATCHES_A_TURN)
+            if status == OK:
+                more = True
+            elif status != ERR_AGAIN:
+                reactor_fail(node, status)
+    return more
+
+
+cdef uint64_t next_deadline(Node* node) noexcept nogil:
+    cdef uint64_t nearest = transport_time(node.transport, node.now_ns)
+    cdef uint64_t one
+    cdef uint32_t i
+    for i in range(node.group_count):
+        one = node.groups[i].deadline_ns
+        if one and (nearest == 0 or one < nearest):
+            nearest = one
+        one = proposals_deadline(node.groups[i])
+        if one and (nearest == 0 or one < nearest):
+            nearest = one
+    if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):
+        nearest = node.mark_ns
+    return nearest
+
+
+cdef bint anything_new(Node* node) noexcept nogil:
+    cdef uint32_t i
+    if load_ptr(&node.commands) != NULL or load_u32(&node.stopping):
+        return True
+    for i in range(node.group_count):
+        if intake_waiting(&node.groups[i].intake):
+            return True
+    return False
+
+
+cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
+    cdef epoll_event events[EVENTS_MAX]
+    cdef Source* source
+    cdef uint64_t deadline = next_deadline(node)
+    cdef int64_t timeout_ns = -1
+    cdef int count
+    cdef int i
+    if busy:
+        timeout_ns = 0
+    elif deadline:
+        timeout_ns = <int64_t>(deadline - node.now_ns) if deadline > node.now_ns else 0
+    if timeout_ns != 0:
+        store_u32(&node.sleeping, 1)
+        fence()
+        if anything_new(node) or collect_writes(node):
+            timeout_ns = 0
+    count = epoll_wait_ns(node.epoll_fd, events, EVENTS_MAX, timeout_ns)
+    store_u32(&node.sleeping, 0)
+    node.now_ns = monotonic_ns()
+    for i in range(count):
+        source = <Source*>events[i].ptr
+        source.ready(source.self, events[i].events, node.now_ns)
+
+
+cdef void* reactor_body(void* context) noexcept nogil:
+    cdef Node* node = <Node*>context
+    cdef bint busy
+    thread_short_slice()
+    node.now_ns = monotonic_ns()
+    while not load_u32(&node.stopping):
+        node.turns += 1
+        busy = collect_writes(node)
+        run_commands(node)
+        if not load_u32(&node.failure):
+            busy = run_groups(node) or busy
+            plan_writes(node)
+            transport_flush(node.transport, node.now_ns)
+        wait_for_events(node, busy)
+    return NULL
+
+
+cdef int reactor_start(Node* node) noexcept nogil:
+    if thread_start(&node.thread, b"ql-reactor", reactor_body, node) != 0:
+        return ERR_MEMORY
+    node.started = True
+    return OK
+
+
+cdef void reactor_stop(Node* node) noexcept nogil:
+    if node.started:
+        store_u32(&node.stopping, 1)
+        ring_bell(node)
+        thread_join(node.thread)
+        node.started = False

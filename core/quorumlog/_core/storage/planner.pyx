@@ -1,0 +1,418 @@
+"""Laying out sync groups: the bytes of one write, without copying bodies.
+
+A small write is copied whole into the slot's staging block, on block boundaries, and
+goes through the direct descriptor; a large one is vectored: headers from the slot's
+own memory, bodies from the batches, which are kept until the plan completes.
+"""
+
+from quorumlog._core.base.atomics cimport load_u64
+from quorumlog._core.base.bytes cimport get_u64, put_u32
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
+from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, wsn_t
+from quorumlog._core.storage.batch cimport (IDENTITY_BYTES, KIND_CHECKPOINT, KIND_DROP, KIND_FOOTER,
+                                            KIND_HARD_STATE, KIND_OPEN, Batch, batch_drop,
+                                            batch_stamp)
+from quorumlog._core.storage.checkpoint cimport checkpoint_build, checkpoint_bytes
+from quorumlog._core.storage.files cimport iovec
+from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_CHECKPOINT,
+                                             GROUP_DATA, GROUP_FOOTER, GROUP_HEADER_BYTES, GROUP_MAGIC,
+                                             GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LIST_ENTRY_BYTES,
+                                             PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES,
+                                             RECORD_MAGIC, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
+                                             GroupHeader, GroupTail, ListEntry, Placement,
+                                             footer_group_bytes, header_crc, listed_last, placement_crc,
+                                             sync_group_bytes, tail_crc)
+from quorumlog._core.storage.groups cimport Event, groups_find, mark_advance
+from quorumlog._core.storage.segment cimport segment_note
+from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, Segment, WalGroup
+
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** out, size_t alignment, size_t size)
+
+cdef enum:
+    FOOTER_ENTRIES_MAX = (BATCH_BODY_BYTES_MAX - FOOTER_HEADER_BYTES) // FOOTER_ENTRY_BYTES
+    PARTS_MAX = 4 * GROUP_RECORDS_MAX + 16
+    HARD_STATE_BYTES = RECORD_HEADER_BYTES + 16
+
+# A plan while it is laid out.
+cdef struct Layout:
+    PlanSlot* slot
+    uint8_t* room
+    uint64_t room_bytes
+    uint64_t used
+    bint copies                    # bodies too are copied into the room
+    uint64_t written               # bytes laid out so far
+
+
+cdef int slot_open(PlanSlot* slot) noexcept nogil:
+    cdef void* memory = NULL
+    memset(slot, 0, sizeof(PlanSlot))
+    if posix_memalign(&memory, BLOCK_BYTES, SMALL_PLAN_BYTES) == 0:
+        slot.staging = <uint8_t*>memory
+    memory = NULL
+    if posix_memalign(&memory, BLOCK_BYTES, HEADERS_BYTES) == 0:
+        slot.headers = <uint8_t*>memory
+    slot.parts = <iovec*>calloc(PARTS_MAX, sizeof(iovec))
+    slot.part_capacity = PARTS_MAX
+    slot.batches = <Batch**>calloc(GROUP_RECORDS_MAX, sizeof(Batch*))
+    if slot.staging == NULL or slot.headers == NULL or slot.parts == NULL or slot.batches == NULL:
+        return ERR_MEMORY
+    return OK
+
+
+cdef void slot_close(PlanSlot* slot) noexcept nogil:
+    slot_release(slot)
+    free(slot.staging)
+    free(slot.headers)
+    free(slot.parts)
+    free(slot.batches)
+    memset(slot, 0, sizeof(PlanSlot))
+
+
+cdef void slot_release(PlanSlot* slot) noexcept nogil:
+    cdef uint32_t i
+    for i in range(slot.batch_count):
+        batch_drop(slot.batches[i])
+    slot.batch_count = 0
+    free(slot.large)
+    slot.large = NULL
+    slot.part_count = 0
+    slot.is_footer = False
+    slot.is_checkpoint = False
+    slot.busy = False
+    slot.done = False
+    slot.segment = NULL
+
+
+# Pieces ---------------------------------------------------------------------------------------------
+
+cdef void layout_begin(Layout* layout, PlanSlot* slot, uint64_t total_bytes) noexcept nogil:
+    layout.slot = slot
+    layout.copies = total_bytes <= SMALL_PLAN_BYTES
+    layout.room = slot.staging if layout.copies else slot.headers
+    layout.room_bytes = SMALL_PLAN_BYTES if layout.copies else HEADERS_BYTES
+    layout.used = 0
+    layout.written = 0
+    slot.part_count = 0
+
+
+cdef void add_part(Layout* layout, void* data, uint64_t size) noexcept nogil:
+    cdef PlanSlot* slot = layout.slot
+    cdef iovec* last
+    layout.written += size
+    if slot.part_count > 0:
+        last = &slot.parts[slot.part_count - 1]
+        if <uint8_t*>last.iov_base + last.iov_len == <uint8_t*>data:
+            last.iov_len += size
+            return
+    check2(slot.part_count < slot.part_capacity, b"Q-PLAN-01 a write has a bounded number of parts",
+           slot.part_count, slot.part_capacity)
+    slot.parts[slot.part_count].iov_base = data
+    slot.parts[slot.part_count].iov_len = size
+    slot.part_count += 1
+
+
+cdef uint8_t* put_room(Layout* layout, uint64_t size) noexcept nogil:
+    cdef uint8_t* p = layout.room + layout.used
+    check2(size <= layout.room_bytes - layout.used, b"Q-PLAN-02 headers fit the slot's memory",
+           <long long>size, <long long>layout.used)
+    layout.used += size
+    add_part(layout, p, size)
+    return p
+
+
+cdef void put_body(Layout* layout, const uint8_t* body, uint64_t size) noexcept nogil:
+    if size == 0:
+        return
+    if layout.copies:
+        memcpy(put_room(layout, size), body, size)
+    else:
+        add_part(layout, <void*>body, size)
+
+
+# Groups ---------------------------------------------------------------------------------------------
+
+cdef wsn_t previous_of(Wal* wal, const Batch* batch) noexcept nogil:
+    cdef WalGroup* group
+    if batch.group == 0:
+        return 0
+    group = groups_find(&wal.groups, batch.group)
+    check(group != NULL, b"Q-PLAN-03 a planned record's group is known")
+    return group.planned.newest_wsn
+
+
+cdef void put_record(Wal* wal, Layout* layout, Segment* segment, const Batch* batch, uint64_t offset,
+                     wsn_t previous_wsn, uint32_t flags) noexcept nogil:
+    cdef Placement placement
+    cdef uint8_t* p = put_room(layout, RECORD_HEADER_BYTES)
+    memset(&placement, 0, sizeof(Placement))
+    placement.magic = RECORD_MAGIC
+    placement.segment = segment.id
+    placement.offset = offset
+    placement.boot = wal.boot
+    placement.wsn = batch.wsn
+    placement.previous_wsn = previous_wsn
+    placement.previous_crc = wal.previous_record_crc
+    memcpy(&placement.identity_crc, batch.identity, 4)
+    placement.length = RECORD_HEADER_BYTES + batch.body_bytes
+    placement.flags = flags
+    placement.crc = placement_crc(&placement)
+    wal.previous_record_crc = placement.crc
+    memcpy(p, &placement, PLACEMENT_BYTES)
+    memcpy(p + PLACEMENT_BYTES, batch.identity, IDENTITY_BYTES)
+    put_body(layout, batch.body, batch.body_bytes)
+
+
+cdef void advance_planned(Wal* wal, const Batch* batch) noexcept nogil:
+    cdef WalGroup* group
+    cdef Event event
+    if batch.group == 0:
+        return
+    group = groups_find(&wal.groups, batch.group)
+    memset(&event, 0, sizeof(Event))
+    event.kind = batch.kind
+    event.group = batch.group
+    event.wsn = batch.wsn
+    event.first = batch.first
+    event.count = batch.count
+    event.term = batch.term
+    if batch.kind == KIND_HARD_STATE:
+        event.vote = get_u64(batch.body)
+    mark_advance(&group.planned, group.mode, &event)
+    if batch.kind == KIND_DROP:
+        group.dropped_wsn = batch.wsn
+    elif batch.kind == KIND_OPEN:
+        group.dropped_wsn = 0
+
+
+cdef int note_record(Segment* segment, const Batch* batch, uint64_t offset, uint32_t flags) noexcept nogil:
+    cdef FooterEntry entry
+    memset(&entry, 0, sizeof(FooterEntry))
+    entry.group = batch.group
+    entry.wsn = batch.wsn
+    entry.first = batch.first
+    entry.term = batch.term
+    entry.count = batch.count
+    entry.offset = <uint32_t>offset
+    entry.length = RECORD_HEADER_BYTES + batch.body_bytes
+    entry.kind = batch.kind
+    entry.flags = <uint8_t>flags
+    return segment_note(segment, &entry)
+
+
+cdef int put_group(Wal* wal, Layout* layout, uint8_t kind, Batch** batches, uint32_t count, wsn_t* previous,
+                   uint32_t flags, uint64_t offset, wsn_t wsn_first, wsn_t wsn_last,
+                   uint64_t flushed) noexcept nogil:
+    """One sync group at `offset` of the active segment.  `previous` holds the records'
+    previous WSNs, taken from the groups' planned state when it is a data group."""
+    cdef Segment* segment = wal.active
+    cdef uint64_t start = layout.written
+    cdef uint64_t head_bytes = GROUP_HEADER_BYTES + LIST_ENTRY_BYTES * <uint64_t>count
+    cdef uint8_t* head = put_room(layout, head_bytes)
+    cdef GroupHeader* header = <GroupHeader*>head
+    cdef ListEntry* entries = <ListEntry*>(head + GROUP_HEADER_BYTES)
+    cdef GroupTail* tail
+    cdef uint64_t at = head_bytes
+    cdef uint64_t length, zeros
+    cdef uint32_t i
+    cdef int status = OK
+    memset(head, 0, head_bytes)
+    for i in range(count):
+        entries[i].group = batches[i].group
+        entries[i].wsn = batches[i].wsn
+        entries[i].last = listed_last(batches[i].kind, batches[i].first, batches[i].count)
+        entries[i].term = batches[i].term
+        entries[i].offset = <uint32_t>at
+        entries[i].length_kind = (RECORD_HEADER_BYTES + batches[i].body_bytes) \
+            | (<uint32_t>batches[i].kind << LENGTH_BITS)
+        if kind == GROUP_DATA:
+            previous[i] = previous_of(wal, batches[i])
+            advance_planned(wal, batches[i])
+        put_record(wal, layout, segment, batches[i], offset + at, previous[i], flags)
+        if kind != GROUP_FOOTER:
+            if note_record(segment, batches[i], offset + at, flags) != OK:
+                status = ERR_MEMORY
+        at += RECORD_HEADER_BYTES + batches[i].body_bytes
+    length = sync_group_bytes(count, at - head_bytes)
+    zeros = length - at - LIST_ENTRY_BYTES * <uint64_t>count - TAIL_BYTES
+    memset(put_room(layout, zeros), 0, zeros)
+    memcpy(put_room(layout, LIST_ENTRY_BYTES * <uint64_t>count), entries, LIST_ENTRY_BYTES * <uint64_t>count)
+    tail = <GroupTail*>put_room(layout, TAIL_BYTES)
+    header.magic = GROUP_MAGIC
+    header.segment = segment.id
+    header.offset = offset
+    header.boot = wal.boot
+    header.wsn_first = wsn_first
+    header.wsn_last = wsn_last
+    header.flushed = flushed
+    header.length = <uint32_t>length
+    header.record_count = count
+    header.previous_crc = wal.previous_group_crc
+    header.kind = kind
+    header.crc = header_crc(header, count)
+    wal.previous_group_crc = header.crc
+    memset(tail, 0, TAIL_BYTES)
+    tail.magic = TAIL_MAGIC
+    tail.segment = segment.id
+    tail.offset = offset
+    tail.boot = wal.boot
+    tail.wsn_first = wsn_first
+    tail.length = <uint32_t>length
+    tail.record_count = count
+    tail.crc = tail_crc(entries, tail)
+    check2(layout.written - start == length, b"Q-PLAN-04 a sync group has the length its header says",
+           <long long>(layout.written - start), <long long>length)
+    return status
+
+
+cdef void finish(Wal* wal, PlanSlot* slot, wsn_t last, uint64_t flushed) noexcept nogil:
+    slot.last = last
+    slot.segment = wal.active
+    wal.active.writes += 1
+    if flushed > wal.said:
+        wal.said = flushed
+
+
+cdef uint32_t gather(Wal* wal, uint64_t* record_bytes, uint32_t* hard_states) noexcept nogil:
+    """How many pending records go into the next data group: what fits the segment, the bound of
+    one write, and the room its footer will need."""
+    cdef Segment* segment = wal.active
+    cdef uint64_t room = segment.bytes - segment.end
+    cdef uint32_t count = 0
+    cdef uint64_t size, needed, entries
+    cdef uint32_t hard
+    cdef const Batch* batch
+    record_bytes[0] = 0
+    hard_states[0] = 0
+    while count < GROUP_RECORDS_MAX and count < wal.pending_count:
+        batch = wal.pending[(wal.pending_head + count) & wal.pending_mask]
+        size = record_bytes[0] + RECORD_HEADER_BYTES + batch.body_bytes
+        if count > 0 and size > wal.sync_group_bytes_max:
+            break
+        hard = hard_states[0] + (1 if batch.kind == KIND_HARD_STATE else 0)
+        needed = sync_group_bytes(count + 1, size)
+        if hard > 0:
+            needed += sync_group_bytes(hard, hard * <uint64_t>HARD_STATE_BYTES)
+        entries = <uint64_t>segment.entry_count + count + 1 + hard
+        if entries > FOOTER_ENTRIES_MAX or needed + footer_group_bytes(entries) > room:
+            break
+        record_bytes[0] = size
+        hard_states[0] = hard
+        count += 1
+    return count
+
+
+cdef int plan_data(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
+    cdef Segment* segment = wal.active
+    cdef uint64_t flushed = load_u64(&wal.flushed)
+    cdef uint64_t record_bytes = 0
+    cdef uint64_t length = 0
+    cdef uint64_t mark_length = 0
+    cdef uint32_t hard_states = 0
+    cdef uint32_t count, i
+    cdef wsn_t previous[GROUP_RECORDS_MAX]
+    cdef wsn_t hard_previous[GROUP_RECORDS_MAX]
+    cdef Batch* hard[GROUP_RECORDS_MAX]
+    cdef Layout layout
+    cdef int status = OK
+    if mark:
+        if sync_group_bytes(0, 0) + footer_group_bytes(segment.entry_count) > segment.bytes - segment.end:
+            return ERR_AGAIN
+        layout_begin(&layout, slot, sync_group_bytes(0, 0))
+        put_group(wal, &layout, GROUP_MARK, NULL, 0, previous, 0, segment.end, wal.submitted + 1,
+                  wal.submitted, flushed)
+        finish(wal, slot, wal.submitted, flushed)
+        segment.end += layout.written
+        return OK
+    count = gather(wal, &record_bytes, &hard_states)
+    if count == 0:
+        return ERR_AGAIN
+    length = sync_group_bytes(count, record_bytes)
+    if hard_states > 0:
+        mark_length = sync_group_bytes(hard_states, hard_states * <uint64_t>HARD_STATE_BYTES)
+    for i in range(count):
+        slot.batches[i] = wal.pending[(wal.pending_head + i) & wal.pending_mask]
+        check2(slot.batches[i].wsn == wal.submitted + 1 + i, b"Q-PLAN-05 records are planned in WSN order",
+               <long long>slot.batches[i].wsn, <long long>wal.submitted)
+    slot.batch_count = count
+    layout_begin(&layout, slot, length + mark_length)
+    status = put_group(wal, &layout, GROUP_DATA, slot.batches, count, previous, 0, segment.end,
+                       slot.batches[0].wsn, slot.batches[count - 1].wsn, flushed)
+    if hard_states > 0:
+        # Rule 5: the second writing of hard states, in other blocks, in the same write.
+        hard_states = 0
+        for i in range(count):
+            if slot.batches[i].kind == KIND_HARD_STATE:
+                hard[hard_states] = slot.batches[i]
+                hard_previous[hard_states] = previous[i]
+                hard_states += 1
+        if put_group(wal, &layout, GROUP_MARK, hard, hard_states, hard_previous, RECORD_COPY,
+                     segment.end + length, slot.batches[count - 1].wsn + 1,
+                     slot.batches[count - 1].wsn, flushed) != OK:
+            status = ERR_MEMORY
+    wal.pending_head += count
+    wal.pending_count -= count
+    wal.pending_bytes -= record_bytes
+    wal.submitted = slot.batches[count - 1].wsn
+    segment.end += layout.written
+    finish(wal, slot, wal.submitted, flushed)
+    return status
+
+
+cdef int plan_own(Wal* wal, PlanSlot* slot, uint8_t group_kind, uint8_t kind, uint64_t body_bytes,
+                  uint64_t offset, uint64_t flushed) noexcept nogil:
+    """A group with one record of the log itself, whose body lies in `slot.large`.  It takes no WSN
+    of its own: it carries that of the newest record before it."""
+    cdef Batch record
+    cdef Batch* records[1]
+    cdef wsn_t previous[1]
+    cdef Layout layout
+    memset(&record, 0, sizeof(Batch))
+    record.kind = kind
+    record.body = slot.large
+    record.body_bytes = <uint32_t>body_bytes
+    record.body_crc = crc32c(0, slot.large, body_bytes)
+    record.wsn = wal.submitted
+    batch_stamp(&record)
+    records[0] = &record
+    previous[0] = 0
+    layout_begin(&layout, slot, sync_group_bytes(1, RECORD_HEADER_BYTES + body_bytes))
+    if put_group(wal, &layout, group_kind, records, 1, previous, 0, offset, wal.submitted + 1,
+                 wal.submitted, flushed) != OK:
+        return ERR_MEMORY
+    finish(wal, slot, wal.submitted, flushed)
+    wal.active.end = offset + layout.written
+    return OK
+
+
+cdef int plan_footer(Wal* wal, PlanSlot* slot) noexcept nogil:
+    cdef Segment* segment = wal.active
+    cdef uint64_t body_bytes = FOOTER_HEADER_BYTES + FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count
+    cdef uint64_t offset = segment.bytes - footer_group_bytes(segment.entry_count)
+    check2(offset >= segment.end, b"Q-PLAN-06 the footer's room was kept free", <long long>offset,
+           <long long>segment.end)
+    slot.large = <uint8_t*>malloc(body_bytes)
+    if slot.large == NULL:
+        return ERR_MEMORY
+    put_u32(slot.large, segment.entry_count)
+    put_u32(slot.large + 4, 0)
+    memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries, FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
+    slot.is_footer = True
+    segment.sealed = True
+    return plan_own(wal, slot, GROUP_FOOTER, KIND_FOOTER, body_bytes, offset, load_u64(&wal.flushed))
+
+
+cdef int plan_checkpoint(Wal* wal, PlanSlot* slot, uint64_t flushed) noexcept nogil:
+    cdef uint64_t body_bytes = checkpoint_bytes(wal)
+    slot.large = <uint8_t*>malloc(body_bytes)
+    if slot.large == NULL:
+        return ERR_MEMORY
+    checkpoint_build(wal, flushed, slot.large, body_bytes)
+    slot.is_checkpoint = True
+    wal.active.begun = True
+    return plan_own(wal, slot, GROUP_CHECKPOINT, KIND_CHECKPOINT, body_bytes, 0, flushed)

@@ -1,0 +1,86 @@
+"""quorumlog: a durable log and consensus for Python services.
+
+    import quorumlog as ql
+
+    with ql.LocalCluster(3, Ledger) as cluster:
+        ledger = cluster.leader()
+        ledger.propose(b"...")
+
+See README.md, and DESIGN and ARCHITECTURE for what lies below.
+"""
+
+from __future__ import annotations
+
+from quorumlog._core.bridge.submission import Applied, Submission
+from quorumlog.cluster import LocalCluster
+from quorumlog.errors import (
+    Closed,
+    Compacted,
+    ConnectionLost,
+    Corrupt,
+    Fenced,
+    InvariantViolation,
+    Io,
+    LeadershipLost,
+    NoSpace,
+    NotLeader,
+    Overloaded,
+    PeerError,
+    ProposalTimeout,
+    QuorumlogError,
+    ReadTimeout,
+    Rejected,
+    ReplicaStopped,
+    SessionExpired,
+    StorageError,
+    Unknown,
+    UsageError,
+)
+from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.machine import Batch, StateMachine
+from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
+from quorumlog.options import NodeOptions, RaftOptions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LINEARIZABLE",
+    "STALE",
+    "Applied",
+    "Batch",
+    "Closed",
+    "Compacted",
+    "ConnectionLost",
+    "Corrupt",
+    "Fenced",
+    "Group",
+    "GroupStatus",
+    "InvariantViolation",
+    "Io",
+    "LeadershipLost",
+    "LocalCluster",
+    "NoSpace",
+    "Node",
+    "NodeOptions",
+    "NodeStatus",
+    "NotLeader",
+    "Overloaded",
+    "PeerError",
+    "PeerStatus",
+    "ProposalTimeout",
+    "QuorumlogError",
+    "RaftOptions",
+    "ReadTimeout",
+    "Recovery",
+    "Rejected",
+    "ReplicaStopped",
+    "SessionExpired",
+    "StateMachine",
+    "StorageError",
+    "Submission",
+    "TransportStatus",
+    "Unknown",
+    "UsageError",
+    "WalStatus",
+    "__version__",
+]

@@ -1,0 +1,3 @@
+from quorumlog._core.bridge.node import NodeCore
+
+def run_applier(core: NodeCore) -> None: ...

@@ -1,0 +1,246 @@
+"""`quorumlog bench cluster`: a real cluster under load on loopback, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from quorumlog.bench.limit import run_limit
+from quorumlog.bench.load import LoadOptions, load_acknowledged
+from quorumlog.bench.options import BenchOptions
+from quorumlog.bench.verify import verify_run
+from quorumlog.bench.worker import BenchWorker, run_load
+from quorumlog.cluster import free_addresses
+from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
+
+GROUP = "bench"
+CATCH_UP_SECONDS = 60.0
+LATENCY_MEANS = (
+    "closed loop: from before the proposing call to the answer seen by the one loading thread"
+)
+
+
+@contextmanager
+def run_directory(directory: Path | None) -> Iterator[Path]:
+    """Where the nodes' data lies during a run; removed afterwards."""
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="quorumlog-bench-", dir=directory))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def run_cluster(
+    options: BenchOptions, said: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """One run; its JSON object."""
+    with run_directory(options.directory) as root:
+        acknowledged = root / "acknowledged"
+        run = _run_processes if options.shape == "processes" else _run_threads
+        load, names, states = run(options, root, acknowledged, said)
+        said("reading all logs back")
+        verdict = verify_run(
+            [root / name for name in names],
+            GROUP,
+            load_acknowledged(acknowledged),
+            options.payload,
+            options.entries_per_batch,
+        )
+    problem = verdict.problem
+    if any(state != states[0] for state in states):
+        problem = problem or f"the state machines differ: {states}"
+    return _result(options, load, verdict.acknowledged_entries, problem)
+
+
+def _run_processes(
+    options: BenchOptions, root: Path, acknowledged: Path, said: Callable[[str], None]
+) -> tuple[dict[str, Any], list[str], list[list[int]]]:
+    with Fleet(
+        root,
+        options.nodes,
+        "quorumlog.bench.worker",
+        group=GROUP,
+        machine=options.machine,
+        options={"writer": options.writer},
+    ) as fleet:
+        leader = fleet.leader()
+        said(f"{leader} leads; loading it for {options.seconds:g} s")
+        before = fleet.statuses()
+        load: dict[str, Any] = fleet.workers[leader].call(
+            "load",
+            timeout=options.seconds * 4 + 120,
+            mode=options.mode,
+            payload=options.payload,
+            batch=options.batch,
+            seconds=options.seconds,
+            window=options.window,
+            acknowledged=str(acknowledged),
+        )
+        after = fleet.statuses()
+        load["cpu_by_process"] = {
+            name: round(after[name]["cpu_seconds"] - before[name]["cpu_seconds"], 3)
+            for name in after
+        }
+        load["writer"] = after[leader]["writer"]
+        said("waiting for the followers")
+        for worker in fleet.workers.values():
+            worker.call(
+                "wait_applied",
+                timeout=CATCH_UP_SECONDS + 10,
+                seconds=CATCH_UP_SECONDS,
+                index=load["last_acknowledged"],
+            )
+        states = [worker.call("state") for worker in fleet.workers.values()]
+    return load, fleet.names, states
+
+
+def _run_threads(
+    options: BenchOptions, root: Path, acknowledged: Path, said: Callable[[str], None]
+) -> tuple[dict[str, Any], list[str], list[list[int]]]:
+    """The same nodes in this one process: real sockets, real disk, one interpreter."""
+    names = [f"n{number}" for number in range(1, options.nodes + 1)]
+    create_nodes(root, names)
+    addresses = dict(zip(names, free_addresses(options.nodes), strict=True))
+    workers = {name: BenchWorker() for name in names}
+    try:
+        for name, worker in workers.items():
+            worker.open(
+                str(root / name),
+                addresses[name],
+                addresses,
+                GROUP,
+                options.machine,
+                {"writer": options.writer},
+            )
+        leader = _leader_of(workers)
+        said(f"{leader} leads; loading it for {options.seconds:g} s")
+        before = time.process_time()
+        load = run_load(
+            workers[leader],
+            LoadOptions(
+                options.mode, options.payload, options.batch, options.seconds, options.window
+            ),
+            acknowledged,
+        )
+        load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
+        load["writer"] = workers[leader].status()["writer"]
+        for worker in workers.values():
+            worker.wait_applied(load["last_acknowledged"], CATCH_UP_SECONDS)
+        states = [worker.state() for worker in workers.values()]
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return load, names, states
+
+
+def _leader_of(workers: dict[str, BenchWorker], timeout: float = 30.0) -> str:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for name, worker in workers.items():
+            if worker.status()["leader"] == name:
+                return name
+        time.sleep(0.005)
+    raise FleetError(f"no leader within {timeout} s: {[w.status() for w in workers.values()]}")
+
+
+def _result(
+    options: BenchOptions, load: dict[str, Any], acknowledged: int, problem: str
+) -> dict[str, Any]:
+    seconds = load["seconds"]
+    result: dict[str, Any] = {
+        "protocol": options.protocol,
+        "mode": options.mode,
+        "nodes": options.nodes,
+        "shape": options.shape,
+        "machine": options.machine,
+        "payload_bytes": options.payload,
+        "batch_entries": options.entries_per_batch,
+        "window": load["window"],
+        "seconds": round(seconds, 3),
+        "entries": load["entries"],
+        "entries_per_second": round(load["entries"] / seconds, 1),
+        "latency_us": load["latency_us"],
+        "latency_means": LATENCY_MEANS,
+        "syncs_per_second": round(load["syncs"] / seconds, 1),
+        "bytes_per_second": round(load["bytes_written"] / seconds, 1),
+        "cpu_seconds": round(sum(load["cpu_by_process"].values()), 3),
+        "cpu_by_process": load["cpu_by_process"],
+        "writer": load["writer"],
+        "refused": load["refused"],
+        "unknown": load["unknown"],
+        "acknowledged_entries": acknowledged,
+        "verified": not problem and load["entries"] > 0,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+    }
+    if problem:
+        result["problem"] = problem
+    return result
+
+
+def run_with_limit(
+    options: BenchOptions, pairs: int, said: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Limit and cluster in turn, `pairs` times; the medians and the fraction they make.
+
+    The first limit run tries all variants, the others repeat the best of them.
+    """
+    clusters: list[dict[str, Any]] = []
+    limits: list[dict[str, Any]] = []
+    common: dict[str, Any] = {
+        "nodes": options.nodes,
+        "payload": options.payload,
+        "seconds": min(options.seconds, 3.0),
+        "mode": "single" if options.mode == "single" else "batch",
+        "threads": options.shape == "threads",
+        "directory": options.directory,
+        "batch": 1 if options.mode == "single" else options.batch,
+    }
+    for pair in range(pairs):
+        said(f"pair {pair + 1} of {pairs}: the limit")
+        if limits:
+            common["variants"] = (limits[0]["variant"],)
+        limits.append(run_limit(**common))
+        said(f"pair {pair + 1} of {pairs}: the cluster")
+        clusters.append(run_cluster(options, said))
+    result = _median_run(clusters)
+    limit = _median_run(limits)
+    result["limit"] = {
+        key: limit[key]
+        for key in (
+            "variant",
+            "entries_per_second",
+            "latency_us",
+            "syncs_per_second",
+            "cpu_seconds",
+        )
+    }
+    result["limit"]["variants"] = {
+        one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]
+    }
+    result["fraction_of_limit"] = round(
+        result["entries_per_second"] / limit["entries_per_second"], 4
+    )
+    result["pairs"] = [
+        round(one["entries_per_second"] / other["entries_per_second"], 4)
+        for one, other in zip(clusters, limits, strict=True)
+    ]
+    result["verified"] = all(one["verified"] for one in clusters)
+    return result
+
+
+def _median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run in the middle by entries a second: its figures belong together."""
+    middle = statistics.median_low(run["entries_per_second"] for run in runs)
+    return dict(next(run for run in runs if run["entries_per_second"] == middle))

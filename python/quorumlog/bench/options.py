@@ -1,0 +1,75 @@
+"""What a benchmark run is asked to do, checked once, where it enters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Mode = Literal["batch", "submit", "single"]
+Shape = Literal["processes", "threads"]
+Machine = Literal["none", "python"]
+
+MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+SHAPES: tuple[Shape, ...] = ("processes", "threads")
+MACHINES: tuple[Machine, ...] = ("none", "python")
+
+BODY_BYTES_MAX = 16 << 20
+ENTRIES_MAX = 1 << 20
+
+
+class BadOptions(ValueError):
+    """An option has a value the benchmark can't run with; the text says which and what would do."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """One benchmark of a cluster.
+
+    `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
+    submissions are kept in flight (0: a default by mode, see `load.py`).
+    """
+
+    protocol: str = "raft"
+    nodes: int = 3
+    payload: int = 16
+    batch: int = 4096
+    seconds: float = 5.0
+    mode: Mode = "batch"
+    machine: Machine = "none"
+    shape: Shape = "processes"
+    window: int = 0
+    writer: str = "auto"
+    directory: Path | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        self._require(self.protocol == "raft", f"--protocol {self.protocol}: only raft is there")
+        self._require(1 <= self.nodes <= 9, f"--nodes {self.nodes}: 1 to 9")
+        self._require(1 <= self.payload <= 1 << 20, f"--payload {self.payload}: 1 to 1048576 bytes")
+        self._require(1 <= self.batch <= ENTRIES_MAX, f"--batch {self.batch}: 1 to {ENTRIES_MAX}")
+        body = self.payload * self.batch + 4 * (self.batch + 2) + 8
+        self._require(
+            self.mode != "batch" or body <= BODY_BYTES_MAX,
+            f"--payload {self.payload} × --batch {self.batch} makes a body of {body} bytes;"
+            f" a batch holds at most {BODY_BYTES_MAX}",
+        )
+        self._require(0 < self.seconds <= 3600, f"--seconds {self.seconds}: above 0, at most 3600")
+        self._require(self.mode in MODES, f"--mode {self.mode}: one of {', '.join(MODES)}")
+        self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
+        self._require(
+            self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}"
+        )
+        self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
+        self._require(
+            self.writer in ("auto", "thread", "io_uring"),
+            f"--writer {self.writer}: auto, thread or io_uring",
+        )
+
+    @staticmethod
+    def _require(condition: bool, otherwise: str) -> None:
+        if not condition:
+            raise BadOptions(otherwise)
+
+    @property
+    def entries_per_batch(self) -> int:
+        return self.batch if self.mode == "batch" else 1

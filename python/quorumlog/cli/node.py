@@ -1,0 +1,99 @@
+"""`quorumlog init`: a data directory.  `quorumlog node`: one node as a process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+import uuid
+from pathlib import Path
+
+import click
+
+import quorumlog as ql
+from quorumlog.cli.config import BadConfig, NodeConfig, read_config
+
+TOKEN_BYTES = 32
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="The node's name, unlike any other in the cluster.")
+@click.option("--cluster", type=click.UUID, help="The cluster's uuid; a new one is made without it.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The secret all nodes share, in hex; made (0600) if the file is not there.",
+)
+def init(directory: Path, name: str, cluster: uuid.UUID | None, token_file: Path) -> None:
+    """Make the data directory DIRECTORY: cluster, name and incarnation, once.
+
+    The first node's command says the cluster's uuid; give it and the same token file to the others.
+    """
+    if cluster is None and token_file.exists():
+        raise click.UsageError(
+            f"{token_file} is there already, so this seems to be a further node of a cluster:"
+            " say which with --cluster UUID, or name another token file for a new cluster"
+        )
+    made = cluster or uuid.uuid4()
+    token = _token(token_file)
+    try:
+        ql.Node.create(directory, name, cluster=made, token=token)
+    except ql.QuorumlogError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"made {directory}: node {name} of cluster {made}")
+    if cluster is None:
+        rest = f"--cluster {made} --token-file {token_file}"
+        click.echo(f"other nodes: quorumlog init DIR --name NAME {rest}")
+
+
+def _token(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        try:
+            token = bytes.fromhex(path.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{path} does not hold a token in hex: {error}") from error
+        if not 16 <= len(token) <= TOKEN_BYTES:
+            raise click.ClickException(f"{path} holds {len(token)} bytes; a token has 16 to 32") from None
+        return token
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+    token = secrets.token_bytes(TOKEN_BYTES)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token.hex() + "\n")
+    return token
+
+
+@click.command()
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), required=True, help="A TOML file.")
+def node(config: Path) -> None:
+    """Run one node until SIGTERM or Ctrl-C."""
+    try:
+        settings = read_config(config)
+    except BadConfig as error:
+        raise click.ClickException(str(error)) from error
+    leave = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: leave.set())
+    try:
+        _run(settings, leave)
+    except ql.QuorumlogError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _run(settings: NodeConfig, leave: threading.Event) -> None:
+    with ql.Node.open(
+        settings.directory, listen=settings.listen, peers=settings.peers, options=settings.options
+    ) as opened:
+        for group in settings.groups:
+            machine = None if group.machine is None else group.machine()
+            opened.raft(group.name, machine, options=group.options)
+        names = ", ".join(group.name for group in settings.groups)
+        click.echo(f"{opened.name} listens on {opened.address}; groups: {names}; pid {os.getpid()}")
+        leave.wait()
+        name = opened.name
+    click.echo(f"{name} is closed")

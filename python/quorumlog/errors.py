@@ -1,0 +1,182 @@
+"""What can go wrong.  Each error answers two questions: may it have happened, and whose fault is it?
+
+`definite` is true when the operation surely did not take effect; `retryable` when
+trying the same call again can succeed.  Timeouts are also `TimeoutError`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Closed",
+    "Compacted",
+    "ConnectionLost",
+    "Corrupt",
+    "Fenced",
+    "InvariantViolation",
+    "Io",
+    "LeadershipLost",
+    "NoSpace",
+    "NotLeader",
+    "Overloaded",
+    "PeerError",
+    "ProposalTimeout",
+    "QuorumlogError",
+    "ReadTimeout",
+    "Rejected",
+    "ReplicaStopped",
+    "SessionExpired",
+    "StorageError",
+    "Unknown",
+    "UsageError",
+]
+
+
+class QuorumlogError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        definite: the operation surely did not happen.
+        retryable: the same call may succeed later.
+        proposal_id: (session, sequence) of the batch concerned, where there is one.
+    """
+
+    definite: bool = True
+    retryable: bool = False
+    proposal_id: tuple[int, int] | None = None
+
+
+class UsageError(QuorumlogError, ValueError):
+    """The caller broke the contract; nothing happened."""
+
+
+class Rejected(QuorumlogError):
+    """The group said no, and it did not happen."""
+
+    retryable = True
+
+
+class NotLeader(Rejected):
+    """This node does not lead the group and was told not to forward.
+
+    Attributes:
+        leader: name of the leader as far as this node knows, or None.
+    """
+
+    def __init__(self, message: str, leader: str | None = None) -> None:
+        super().__init__(message)
+        self.leader = leader
+
+
+class Overloaded(Rejected):
+    """A bound in bytes was reached; nothing was taken.
+
+    Attributes:
+        limit: the bound in bytes.
+    """
+
+    def __init__(self, message: str, limit: int = 0) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class Fenced(Rejected):
+    """A newer term or epoch excludes this node."""
+
+    retryable = False
+
+
+class Compacted(Rejected):
+    """The index lies before the head of the log.
+
+    Attributes:
+        first: the first index that is kept.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, first: int = 0) -> None:
+        super().__init__(message)
+        self.first = first
+
+
+class Unknown(QuorumlogError):
+    """It may or may not have happened; a linearizable read tells."""
+
+    definite = False
+    retryable = False
+
+
+class ProposalTimeout(Unknown, TimeoutError):
+    """The time ran out while the proposal was on its way; it may still be applied."""
+
+
+class LeadershipLost(Unknown):
+    """The leader that had taken the proposal is no longer known to be one."""
+
+
+class ConnectionLost(Unknown):
+    """The node that had taken the proposal can't be reached."""
+
+
+class SessionExpired(Unknown):
+    """The group has forgotten this node's session: open the node again."""
+
+
+class ReadTimeout(QuorumlogError, TimeoutError):
+    """A read, a wait or a status was not answered in time; nothing was changed by it."""
+
+    retryable = True
+
+
+class PeerError(QuorumlogError):
+    """A peer broke the protocol; the connection was closed, state is unharmed."""
+
+
+class StorageError(QuorumlogError):
+    """The disk failed; the node stops acknowledging.  Proposals in flight get `Unknown`."""
+
+    definite = False
+
+
+class Io(StorageError):
+    """A write, sync or read failed."""
+
+
+class NoSpace(StorageError):
+    """The disk is full."""
+
+
+class Corrupt(StorageError):
+    """A part of the log is damaged.
+
+    Attributes:
+        detail: file and offset.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class Closed(UsageError):
+    """The node or log was closed."""
+
+
+class ReplicaStopped(QuorumlogError):
+    """The state machine of this replica raised in `apply` and stopped at an index.
+
+    Attributes:
+        index: first index of the batch that it could not apply.
+    """
+
+    definite = False
+
+    def __init__(self, message: str, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class InvariantViolation(QuorumlogError):
+    """A bug in quorumlog.  In the core the process stops instead of raising this."""
+
+    definite = False

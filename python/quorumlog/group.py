@@ -1,0 +1,195 @@
+"""A replicated group as its users see it: propose, submit, read, status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal
+
+from quorumlog._core.bridge.submission import Applied, Submission
+from quorumlog.errors import ReadTimeout, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
+    from quorumlog._core.bridge.node import GroupCore
+    from quorumlog.node import Node
+
+__all__ = ["LINEARIZABLE", "STALE", "Group", "GroupStatus", "PeerStatus"]
+
+Consistency = Literal["linearizable", "stale"]
+LINEARIZABLE: Consistency = "linearizable"
+STALE: Consistency = "stale"
+
+ROLES = {1: "follower", 2: "pre-candidate", 3: "candidate", 4: "leader", 5: "learner"}
+PEER_STATES = {1: "probe", 2: "stream", 3: "snapshot"}
+_POLL = Event()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What a leader knows of one peer.  Indexes of entries; sizes in bytes."""
+
+    name: str
+    state: str
+    match: int
+    next: int
+    window_bytes: int
+    in_flight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A group as this node sees it.
+
+    Attributes:
+        role: `leader`, `follower`, `candidate` or `pre-candidate`.
+        leader: name of the leader, or None while it is not known.
+        first, last: indexes of the log kept here; `flushed`: durable here up to this index.
+        commit: durable on a commit quorum; `applied`: applied by this node's state machine.
+        unproved_last: above `last` only while a torn tail is being judged (docs/format.md 6).
+    """
+
+    role: str
+    term: int
+    leader: str | None
+    vote: str | None
+    first: int
+    last: int
+    flushed: int
+    commit: int
+    applied: int
+    unproved_last: int
+    elections: int
+    leader_changes: int
+    peers: tuple[PeerStatus, ...]
+
+
+class Group:
+    """A handle on one group of a node.  All methods may be called from any thread."""
+
+    def __init__(self, node: Node, name: str, core: GroupCore) -> None:
+        self._node = node
+        self._core = core
+        self.name = name
+
+    def propose(self, payload: bytes, timeout: float | None = 5.0) -> Applied:
+        """Proposes one command and waits until it is applied here.
+
+        When this returns, the entry is flushed on a commit quorum.  It is retried under one session and
+        sequence across leader changes, and applied once.  Waits for room when the group is overloaded.
+
+        Args:
+            payload: the command, at most 16 MiB.
+            timeout: seconds; None for as long as it takes.
+
+        Returns:
+            Applied(index, term, count, result), `result` being what the state machine returned for it.
+
+        Raises:
+            ProposalTimeout: time ran out and it may still be applied.
+            Rejected: it did not happen (NotLeader only with `forward=False`; Overloaded).
+            Unknown: it may or may not have happened (the node was closed, its disk failed).
+        """
+        return self._core.propose(payload, timeout)
+
+    def propose_many(
+        self, payloads: Sequence[bytes] | tuple[Buffer, Buffer], timeout: float | None = 5.0
+    ) -> Applied:
+        """Like `propose`, for a batch that is applied whole or not at all; `index` is its first."""
+        return self._core.propose_many(payloads, timeout)
+
+    def submit(self, payload: bytes) -> Submission:
+        """Proposes one command without waiting.
+
+        Raises:
+            Overloaded: too many bytes are in flight; nothing was taken.
+        """
+        return self._core.submit(payload)
+
+    def submit_many(self, payloads: Sequence[bytes] | tuple[Buffer, Buffer]) -> Submission:
+        """Proposes a batch without waiting; all or nothing.
+
+        Args:
+            payloads: a list of bytes, or (buffer, offsets): one contiguous buffer and a uint32 array of
+                count + 1 offsets into it, from 0, never falling.  Copied before this returns.
+        """
+        return self._core.submit_many(payloads)
+
+    def read(
+        self, question: Any, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
+    ) -> Any:
+        """Asks the state machine of this node.
+
+        Args:
+            question: handed to `StateMachine.query` on the applier thread.
+            consistency: LINEARIZABLE sees every write acknowledged before the call (one quorum round, no
+                write); STALE answers from what is applied here.
+            timeout: seconds in all, or None.
+
+        Raises:
+            ReadTimeout: no answer in time; nothing was changed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if consistency == LINEARIZABLE:
+            index = self.read_barrier(timeout=timeout)
+        elif consistency == STALE:
+            index = 0
+        else:
+            raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE or STALE")
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._core.query(index, question, left)
+
+    def read_barrier(self, timeout: float | None = 5.0) -> int:
+        """An index that covers every write acknowledged before the call, by one quorum round."""
+        index: int = self._core.read_index(timeout)
+        return index
+
+    def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
+        """Waits until this node has applied `index`."""
+        self._core.wait_applied(index, timeout)
+
+    def wait_leader(self, timeout: float = 10.0) -> str:
+        """Waits until this node knows a leader; its name."""
+        deadline = time.monotonic() + timeout
+        while True:
+            leader = self.status().leader
+            if leader is not None:
+                return leader
+            if time.monotonic() >= deadline:
+                raise ReadTimeout(
+                    f"group {self.name!r} has no leader that this node knows of after {timeout} s"
+                )
+            _POLL.wait(0.005)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads the group, as far as it knows."""
+        return self.status().role == "leader"
+
+    @property
+    def applied(self) -> int:
+        """Last index applied by this node's state machine."""
+        return self._core.applied
+
+    def status(self, timeout: float = 5.0) -> GroupStatus:
+        """A consistent look at the group, answered by the reactor."""
+        raw = self._core.status(timeout)
+        name_of = self._node.name_of
+        raw["role"] = ROLES.get(raw["role"], "unknown")
+        raw["leader"] = name_of(raw["leader"])
+        raw["vote"] = name_of(raw["vote"])
+        raw["peers"] = tuple(
+            PeerStatus(
+                name=name_of(peer.pop("node")) or "?",
+                state=PEER_STATES.get(peer.pop("state"), "unknown"),
+                **peer,
+            )
+            for peer in raw["peers"]
+        )
+        return GroupStatus(**raw)
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!r} on {self._node.name!r}>"

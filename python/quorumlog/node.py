@@ -1,0 +1,342 @@
+"""A node: one data directory, one log, one listener, any number of groups."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import ipaddress
+import os
+import secrets
+import socket
+import uuid
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from quorumlog._core.bridge import directory, groups
+from quorumlog._core.bridge.node import NodeCore
+from quorumlog.errors import UsageError
+from quorumlog.group import Group
+from quorumlog.machine import StateMachine
+from quorumlog.names import check_name, id_of, ids_of
+from quorumlog.options import WRITERS, NodeOptions, RaftOptions
+
+__all__ = ["Node", "NodeStatus", "Recovery", "TransportStatus", "WalStatus"]
+
+_live: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What opening the log found.  `detail` names file and offset of the first damage, if any."""
+
+    boot: int
+    flushed: int
+    wsn_last: int
+    records: int
+    bytes_read: int
+    corrupt_records: int
+    unproved_records: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WalStatus:
+    """The write-ahead log since it was opened.  `appended` and `flushed` are write sequence numbers."""
+
+    syncs: int
+    bytes_written: int
+    appended: int
+    flushed: int
+    pending_bytes: int
+    segments: int
+    spare_segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatus:
+    """The connections since the node was opened.
+
+    `refused_openings`: wrong token, cluster, node, incarnation or version, or too slow.
+    `refused_frames`: malformed, oversized or foreign ones; each closed its connection.
+    `dropped_messages`: for peers that are not connected, full queues, groups that are not open.
+    """
+
+    sent_bytes: int
+    received_bytes: int
+    sent_frames: int
+    received_frames: int
+    refused_openings: int
+    refused_frames: int
+    dropped_messages: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node at one moment.
+
+    Attributes:
+        writer: who carries out the log's writes, `io_uring` or `thread`.
+        failed: the disk has failed and the node no longer acknowledges anything.
+        boot: number of this opening of the directory, from 1.
+        turns, wakes: of the reactor's loop, and of those how often another thread had to wake it.
+        held_messages: waiting for a sync before they may leave.
+        used_bytes: of the reactor's batches; `pinned_bytes`: held by NumPy views in this process.
+    """
+
+    wal: WalStatus
+    transport: TransportStatus
+    writer: str
+    failed: bool
+    boot: int
+    turns: int
+    wakes: int
+    held_messages: int
+    used_bytes: int
+    pinned_bytes: int
+
+
+def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
+    """`host:port` as (numeric host, port); off loopback only if plaintext is allowed."""
+    host, colon, port_text = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port_text.isdigit() or int(port_text) > 65535 or not host:
+        raise UsageError(f"address {text!r} is not host:port, like 127.0.0.1:7101 or [::1]:7101")
+    try:
+        numeric = str(ipaddress.ip_address(host))
+    except ValueError:
+        try:
+            numeric = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        except OSError as error:
+            raise UsageError(f"address {text!r}: {host!r} can't be resolved: {error}") from error
+    if not ipaddress.ip_address(numeric).is_loopback and not allow_plaintext:
+        raise UsageError(
+            f"address {text!r} is off loopback and connections are not encrypted: use a tunnel (stunnel, "
+            "WireGuard), or NodeOptions(allow_plaintext=True) on a network you trust"
+        )
+    return numeric, int(port_text)
+
+
+class Node:
+    """An open node.  Make the directory once with `Node.create`, then `Node.open` it.
+
+    Close it, or use it as a context manager; a forgotten one warns.  Methods may be called from any thread.
+    """
+
+    def __init__(self, core: NodeCore, path: str, name: str, peers: dict[int, str], listen_host: str) -> None:
+        self._core = core
+        self._peers = peers
+        self._groups: dict[str, Group] = {}
+        self._host = listen_host
+        self.path = path
+        self.name = name
+        _live.add(self)
+
+    @staticmethod
+    def create(
+        path: str | os.PathLike[str],
+        name: str,
+        *,
+        cluster: uuid.UUID | str,
+        token: bytes | str,
+    ) -> None:
+        """Makes a data directory with its identity, once; durable when this returns.
+
+        Args:
+            path: the directory; made with mode 0700 if it is not there.
+            name: this node's name in its cluster, 1 to 63 bytes.
+            cluster: the cluster's uuid, the same on all its nodes.
+            token: the cluster's secret, the same on all its nodes; authenticates connections.
+
+        Raises:
+            UsageError: the directory has an identity already.
+        """
+        encoded = check_name(name, "a node's name", 63)
+        secret = token.encode() if isinstance(token, str) else bytes(token)
+        if len(secret) < 16:
+            raise UsageError("a token needs at least 16 bytes: secrets.token_bytes(32) makes one")
+        number = uuid.UUID(str(cluster))
+        incarnation = secrets.randbits(64) or 1
+        directory.create(
+            os.fspath(path),
+            encoded,
+            id_of(name),
+            number.bytes,
+            hashlib.sha256(secret).digest(),
+            incarnation,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        listen: str = "127.0.0.1:0",
+        peers: Mapping[str, str] | None = None,
+        options: NodeOptions | None = None,
+    ) -> Self:
+        """Opens a node: recovers its log, listens, and starts its threads.
+
+        Args:
+            path: a directory made by `create`.
+            listen: host:port; port 0 takes a free one (see `address`).
+            peers: name to host:port of the cluster's nodes; the own name may be among them.
+            options: see NodeOptions.
+
+        Raises:
+            UsageError: no identity there, the directory is open elsewhere, a bad address.
+            Corrupt: the log is damaged beyond what one node can decide; names file and offset.
+        """
+        options = options or NodeOptions()
+        where = os.fspath(path)
+        identity = directory.identity_of(where)
+        if identity is None:
+            raise UsageError(f"{where} is no data directory: make it with Node.create or `quorumlog init`")
+        name = identity[0]
+        host, port = parse_address(listen, allow_plaintext=options.allow_plaintext)
+        others = {
+            peer: parse_address(address, allow_plaintext=options.allow_plaintext)
+            for peer, address in (peers or {}).items()
+            if peer != name
+        }
+        names = ids_of([name, *others], "node")
+        core = NodeCore.open(
+            {
+                "path": where,
+                "listen_host": host,
+                "listen_port": port,
+                "peers": [(id_of(peer), *address) for peer, address in others.items()],
+                "segment_bytes": options.segment_bytes,
+                "spare_segments": options.spare_segments,
+                "sync_group_bytes": options.sync_group_bytes,
+                "direct": options.direct,
+                "writer": WRITERS[options.writer],
+                "memory_bytes": options.memory_bytes,
+                "send_queue_bytes": options.send_queue_bytes,
+                "seed": secrets.randbits(64),
+            }
+        )
+        core.name = name
+        return cls(core, where, name, names, host)
+
+    def raft(
+        self,
+        name: str,
+        machine: StateMachine | None = None,
+        *,
+        voters: Iterable[str] | None = None,
+        options: RaftOptions | None = None,
+    ) -> Group:
+        """Opens a Raft group on this node; every voter opens it under the same name.
+
+        Args:
+            name: of the group, 1 to 255 bytes.
+            machine: what applies its entries, from the first one on; None for a bare replicated log.
+            voters: names of its voters, this node among them; by default all nodes of the cluster.
+            options: see RaftOptions.
+
+        Raises:
+            Corrupt: entries that others may rely on are damaged here.
+        """
+        options = options or RaftOptions()
+        encoded = check_name(name, "a group's name", 255)
+        if name in self._groups:
+            raise UsageError(f"group {name!r} is open on this node already")
+        members = list(self._peers.values()) if voters is None else list(voters)
+        unknown = [member for member in members if id_of(member) not in self._peers]
+        if unknown or self.name not in members or len(set(members)) != len(members):
+            raise UsageError(
+                f"voters {members} of group {name!r} must be distinct nodes of"
+                f" {sorted(self._peers.values())}, "
+                f"{self.name!r} among them"
+            )
+        if machine is not None and not callable(getattr(machine, "apply", None)):
+            raise UsageError(f"{machine!r} is no state machine: it has no apply(batch)")
+        core = groups.open_raft(
+            self._core,
+            id_of(name),
+            encoded,
+            [id_of(member) for member in members],
+            machine,
+            {
+                "election_timeout_ns": int(options.election_timeout * 1e9),
+                "heartbeat_ns": int(options.heartbeat * 1e9),
+                "forward": options.forward,
+                "intake_bytes": options.in_flight_bytes,
+                "append_bytes": options.append_bytes,
+                "uncommitted_bytes": options.uncommitted_bytes,
+                "session": secrets.randbits(64) or 1,
+                "seed": secrets.randbits(64),
+            },
+        )
+        group = self._groups[name] = Group(self, name, core)
+        return group
+
+    @property
+    def address(self) -> str:
+        """host:port it listens on."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._core.port}"
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """The groups open on this node, by name."""
+        return dict(self._groups)
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening the log found."""
+        return Recovery(**self._core.recovery())
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._core.closed
+
+    def name_of(self, node: int) -> str | None:
+        """The name of a node id; None for nobody."""
+        return self._peers.get(node) if node else None
+
+    def status(self, timeout: float = 5.0) -> NodeStatus:
+        """Counters of the log, the connections and the reactor."""
+        raw = self._core.status(timeout)
+        raw["wal"] = WalStatus(**raw["wal"])
+        raw["transport"] = TransportStatus(**raw["transport"])
+        raw["writer"] = {1: "thread", 2: "io_uring"}.get(raw["writer"], "unknown")
+        return NodeStatus(**raw)
+
+    def close(self) -> None:
+        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left."""
+        self._core.close()
+        _live.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and not core.closed:
+            warnings.warn(f"node {self.name!r} was never closed", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name!r} at {self.path!r}{' (closed)' if self.closed else ''}>"
+
+
+@atexit.register
+def _close_all() -> None:
+    # Before the interpreter goes: the threads must not outlive what they refer to.
+    for node in list(_live):
+        node.close()

@@ -1,0 +1,454 @@
+"""A tiny world for Raft: some nodes, a network and disks that do what the test says.
+
+After every step of a node the world checks what must hold at all times: one leader
+per term, equal logs where index and term are equal, committed entries that agree and
+lie on the disks of a majority, no promise before it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
+
+MS = 1_000_000
+
+
+class Violated(AssertionError):
+    pass
+
+
+def require(condition: object, sentence: str) -> None:
+    if not condition:
+        raise Violated(sentence)
+
+
+def replay(records: Iterable[tuple[int, Record]]) -> tuple[int, int, list[Record]]:
+    """Term, vote and log that a disk holds."""
+    term = vote = 0
+    log: list[Record] = []
+    for _, record in records:
+        if record.kind == "hard state":
+            require(record.term >= term, "a hard state on disk never goes back")
+            require(record.term > term or vote in (0, record.vote), "a node votes once in a term")
+            term, vote = record.term, record.vote
+        elif record.kind == "truncate":
+            log = [batch for batch in log if batch.last < record.first]
+        else:
+            end = log[-1].last if log else 0
+            require(record.first == end + 1, f"{record!r} on disk continues the log that ends at {end}")
+            log.append(record)
+    return term, vote, log
+
+
+class Node:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.raft: RaftNode | None = None
+        self.clock_ns = 0
+        self.deadline_ns = 0
+        self.disk: list[tuple[int, Record]] = []  # what survives a power cut
+        self.pending: list[tuple[int, Record]] = []  # written, not synced
+        self.held: list[Letter] = []  # waiting for their after_io
+        self.log: list[Record] = []  # as the node should have it in memory
+        self.hard: tuple[int, int] = (0, 0)  # term and vote on disk
+        self.flushed = 0
+        self.commit = 0
+        self.role = "follower"
+        self.unproved_last = 0
+        self.fetches: list[tuple[int, int, int]] = []
+
+    @property
+    def up(self) -> bool:
+        return self.raft is not None
+
+    def status(self) -> dict[str, Any]:
+        assert self.raft is not None
+        return dict(self.raft.status())
+
+
+class World:
+    def __init__(self, count: int = 3, *, manual: bool = False, fetch: bool = True, **options: Any) -> None:
+        self.pool = Pool()
+        self.options = options
+        self.manual = manual  # the test says when writes are synced
+        self.fetch = fetch  # answer fetches at once
+        self.numbers = list(range(1, count + 1))
+        self.nodes = {number: Node(number) for number in self.numbers}
+        self.network: list[Letter] = []
+        self.cuts: set[tuple[int, int]] = set()
+        self.story: list[str] = []
+        self.reads: dict[int, tuple[int, int] | None] = {}  # read: (index, status)
+        self.read_floor: dict[int, int] = {}  # read: what was committed when it began
+        self.read_owner: dict[int, int] = {}
+        self.refusals: list[tuple[int, int]] = []
+        self.leaders: dict[int, int] = {}  # term: node
+        self.committed: list[tuple[Any, ...]] = []  # identities of committed batches, in order
+        for number in self.numbers:
+            self.start(number)
+
+    # Life and death
+
+    def start(self, number: int, *, unproved_last: int = 0) -> None:
+        node = self.nodes[number]
+        require(not node.up, "only a crashed node starts")
+        term, vote, log = replay(node.disk)
+        runs: list[tuple[int, int]] = []
+        for batch in log:
+            if not runs or runs[-1][1] != batch.term:
+                runs.append((batch.first, batch.term))
+        wsn = node.disk[-1][0] + 1000 if node.disk else 1
+        node.raft = RaftNode(
+            number,
+            self.numbers,
+            now_ns=node.clock_ns,
+            term=term,
+            vote=vote,
+            last=log[-1].last if log else 0,
+            runs=runs,
+            unproved_last=unproved_last,
+            wsn_next=wsn,
+            **{"seed": number, **self.options},
+        )
+        node.log, node.hard, node.commit, node.role = log, (term, vote), 0, "follower"
+        node.flushed, node.pending, node.held, node.fetches = wsn - 1, [], [], []
+        node.unproved_last = unproved_last
+        node.deadline_ns = node.clock_ns
+        self.carry_out(node, node.raft.flushed(node.clock_ns, node.flushed))
+
+    def crash(self, number: int, *, keep: int = 0) -> None:
+        """A power cut: what is not synced is lost, but for the first `keep` records."""
+        node = self.nodes[number]
+        node.disk += node.pending[:keep]
+        node.raft, node.pending, node.held, node.fetches = None, [], [], []
+        # Who asked died with the node.
+        self.reads = {r: answer for r, answer in self.reads.items() if answer or self.read_owner[r] != number}
+
+    def fill(self, number: int, terms: Iterable[int], *, term: int, vote: int = 0) -> None:
+        """A crashed node's disk: one entry of each of these terms, and a hard state."""
+        node = self.nodes[number]
+        require(not node.up and not node.disk, "only a crashed node's empty disk is filled")
+        records = [self.pool.make([], kind=3, term=term, vote=vote, stamp=True)]
+        for index, entry_term in enumerate(terms, 1):
+            payload = b"%d@%d" % (index, entry_term)
+            records.append(self.pool.make([payload], term=entry_term, first=index, stamp=True))
+        node.disk = list(enumerate(records, 1))
+
+    def tear(self, number: int, count: int) -> int:
+        """Damages the newest `count` batches on a crashed node's disk; what the log reached to."""
+        node = self.nodes[number]
+        require(not node.up, "only a crashed node's disk is damaged")
+        _, _, log = replay(node.disk)
+        lost = log[len(log) - count :]
+        bad = {id(batch) for batch in lost}
+        node.disk = [(wsn, record) for wsn, record in node.disk if id(record) not in bad]
+        return int(lost[-1].last)
+
+    def end_on_disk(self, number: int) -> int:
+        _, _, log = replay(self.nodes[number].disk)
+        return int(log[-1].last) if log else 0
+
+    # Time
+
+    def timeout(self, number: int) -> None:
+        """One node's clock reaches its deadline."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        node.clock_ns = max(node.clock_ns, node.deadline_ns)
+        self.carry_out(node, node.raft.time(node.clock_ns))
+
+    def advance(self, ms: int, numbers: Iterable[int] | None = None) -> None:
+        """All clocks (or some) go on; deadlines on the way come due in order."""
+        chosen = list(self.numbers if numbers is None else numbers)
+        until = {number: self.nodes[number].clock_ns + ms * MS for number in chosen}
+        while True:
+            due = [
+                (self.nodes[n].deadline_ns, n)
+                for n in chosen
+                if self.nodes[n].up and 0 < self.nodes[n].deadline_ns <= until[n]
+            ]
+            if not due:
+                break
+            self.timeout(min(due)[1])
+        for number in chosen:
+            self.nodes[number].clock_ns = until[number]
+
+    def live(self, ms: int, *, step_ms: int = 5) -> None:
+        """Time passes while the network delivers."""
+        for _ in range(0, ms, step_ms):
+            self.advance(step_ms)
+            self.settle()
+
+    # Events
+
+    def propose(self, number: int, *payloads: bytes) -> Record:
+        node = self.nodes[number]
+        assert node.raft is not None
+        record = self.pool.make(list(payloads))
+        self.carry_out(node, node.raft.propose(node.clock_ns, record))
+        return record
+
+    def read(self, number: int, read: int) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        self.reads[read] = None
+        self.read_floor[read] = self.committed_last
+        self.read_owner[read] = number
+        self.carry_out(node, node.raft.read(node.clock_ns, read))
+
+    def flush(self, number: int, count: int | None = None) -> None:
+        """The oldest `count` (or all) pending writes of a node become durable."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        count = len(node.pending) if count is None else count
+        done, node.pending = node.pending[:count], node.pending[count:]
+        if not done:
+            return
+        node.disk += done
+        for _, record in done:
+            if record.kind == "hard state":
+                node.hard = (record.term, record.vote)
+        node.flushed = done[-1][0]
+        self.carry_out(node, node.raft.flushed(node.clock_ns, node.flushed))
+
+    def answer_fetch(self, number: int, *, status: int = 0) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        peer, first, bytes_max = node.fetches.pop(0)
+        _, _, log = replay(node.disk)
+        found: list[Record] = []
+        for batch in log:
+            if batch.last >= first and sum(80 + b.count * 8 for b in found) < bytes_max and len(found) < 256:
+                found.append(batch)
+        self.carry_out(node, node.raft.fetched(node.clock_ns, peer, [] if status else found, status))
+
+    def reachable(self, number: int, peer: int, is_reachable: bool) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        self.carry_out(node, node.raft.reachable(node.clock_ns, peer, is_reachable))
+
+    # The network
+
+    def cut(self, a: int, b: int, *, one_way: bool = False) -> None:
+        self.cuts.add((a, b))
+        if not one_way:
+            self.cuts.add((b, a))
+
+    def isolate(self, number: int) -> None:
+        for other in self.numbers:
+            if other != number:
+                self.cut(number, other)
+
+    def heal(self) -> None:
+        self.cuts.clear()
+
+    def waiting(
+        self, sender: int | None = None, target: int | None = None, name: str | None = None
+    ) -> list[Letter]:
+        return [
+            letter
+            for letter in self.network
+            if sender in (None, letter.sender)
+            and target in (None, letter.target)
+            and name in (None, letter.name)
+        ]
+
+    def take(self, letter: Letter) -> Letter:
+        self.network = [other for other in self.network if other is not letter]
+        return letter
+
+    def drop(
+        self, sender: int | None = None, target: int | None = None, name: str | None = None
+    ) -> list[Letter]:
+        lost = self.waiting(sender, target, name)
+        for letter in lost:
+            self.take(letter)
+        return lost
+
+    def hand_over(self, letter: Letter) -> None:
+        """Delivers a letter, whether or not it still lies in the network."""
+        if (letter.sender, letter.target) in self.cuts:
+            self.tell(f"{letter.target} never hears {letter.sender}: {letter!r}")
+            return
+        node = self.nodes[letter.target]
+        if not node.up:
+            return
+        assert node.raft is not None
+        self.tell(f"{letter.target} hears {letter.sender}: {letter!r}")
+        self.carry_out(node, node.raft.receive(node.clock_ns, letter))
+
+    def deliver(self, sender: int | None = None, target: int | None = None, name: str | None = None) -> None:
+        """What lies in the network now, oldest first."""
+        for letter in self.waiting(sender, target, name):
+            self.hand_over(self.take(letter))
+
+    def settle(self) -> None:
+        """Delivers (and in manual worlds syncs) until nothing is under way."""
+        for _ in range(10_000):
+            if self.network:
+                self.hand_over(self.take(self.network[0]))
+                continue
+            busy = [n for n in self.numbers if self.nodes[n].up and self.nodes[n].pending]
+            if not busy:
+                return
+            for number in busy:
+                self.flush(number)
+        raise Violated("the network comes to rest")
+
+    # Effects
+
+    def tell(self, line: str) -> None:
+        self.story.append(line)
+
+    def carry_out(self, node: Node, effects: dict[str, Any]) -> None:
+        assert node.raft is not None
+        for wsn, record in effects["writes"]:
+            self.tell(f"{node.number} writes {record!r}")
+            node.pending.append((wsn, record))
+            if record.kind == "truncate":
+                require(record.first > node.commit, "what is committed is never truncated")
+                node.log = [batch for batch in node.log if batch.last < record.first]
+            elif record.kind != "hard state":
+                node.log.append(record)
+        node.held += effects["letters"]
+        node.deadline_ns = effects["deadline_ns"]
+        self.refusals += [(node.number, status) for status in effects["refusals"]]
+        for read, index, status in effects["reads"]:
+            require(self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once")
+            require(
+                status != 0 or index >= self.read_floor[read],
+                f"read {read} sees all that was committed when it began",
+            )
+            self.reads[read] = (index, status)
+            self.tell(
+                f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
+            )
+        node.fetches += effects["fetches"]
+        self.check(node, effects["commit"])
+        self.release(node)
+        if not self.manual and node.pending:
+            self.flush(node.number)
+        while self.fetch and node.fetches:
+            self.answer_fetch(node.number)
+
+    def release(self, node: Node) -> None:
+        """Letters whose write is durable leave, and must keep what they promise."""
+        ready = [letter for letter in node.held if letter.after_io <= node.flushed]
+        node.held = [letter for letter in node.held if letter.after_io > node.flushed]
+        for letter in ready:
+            term, vote = node.hard
+            require(
+                letter.term == 0 or term >= letter.term,
+                f"{node.number} speaks in term {letter.term} before it is durable",
+            )
+            if letter.name == "vote-reply" and letter.fields["granted"]:
+                require(
+                    term > letter.term or vote == letter.target,
+                    f"{node.number} grants a vote before it is durable",
+                )
+            if letter.name == "append-reply" and not letter.fields["rejected"]:
+                _, _, durable = replay(node.disk)
+                end = durable[-1].last if durable else 0
+                require(
+                    end >= letter.fields["match"] or term > letter.term,
+                    f"{node.number} acknowledges {letter.fields['match']} before it is durable",
+                )
+            self.network.append(letter)
+
+    # What must hold
+
+    def check(self, node: Node, commit: int) -> None:
+        assert node.raft is not None
+        status = node.status()
+        if status["role"] != node.role:
+            node.role = status["role"]
+            self.tell(f"{node.number} is {node.role} in term {status['term']}")
+            if node.role == "leader":
+                other = self.leaders.setdefault(status["term"], node.number)
+                require(
+                    other == node.number,
+                    f"term {status['term']} has one leader, not {other} and {node.number}",
+                )
+                held = [batch.identity for batch in node.log]
+                require(
+                    held[: len(self.committed)] == self.committed,
+                    f"leader {node.number} holds all that is committed",
+                )
+        require(
+            [t for batch in node.log for t in [batch.term] * batch.count] == node.raft.terms(),
+            f"the log of {node.number} is what it wrote",
+        )
+        self.check_commit(node, commit)
+        for other in self.nodes.values():
+            if other.up and other is not node:
+                self.check_logs_match(node.log, other.log)
+
+    def check_commit(self, node: Node, commit: int) -> None:
+        require(commit >= node.commit, f"the commit index of {node.number} never falls")
+        if commit == node.commit:
+            return
+        ends = [batch.last for batch in node.log]
+        require(
+            commit in ends,
+            f"{node.number} commits whole batches up to the end of its log, not {commit} of {ends}",
+        )
+        mine = [batch.identity for batch in node.log[: ends.index(commit) + 1]]
+        shared = min(len(mine), len(self.committed))
+        require(mine[:shared] == self.committed[:shared], f"{node.number} commits what others have committed")
+        for identity in mine[shared:]:
+            holders = sum(
+                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
+            )
+            require(
+                2 * holders > len(self.nodes),
+                f"committed index {identity[0]} lies on the disks of a majority",
+            )
+            self.committed.append(identity)
+        node.commit = commit
+        self.tell(f"{node.number} commits up to {commit}")
+
+    def check_logs_match(self, a: list[Record], b: list[Record]) -> None:
+        """5.3: the same index and term means the same entry, and the same log before it."""
+        ours, theirs = [x.identity for x in a], [x.identity for x in b]
+        meet = 0
+        for i in range(min(len(ours), len(theirs))):
+            if ours[i][:1] == theirs[i][:1] and ours[i][2] == theirs[i][2]:
+                meet = i + 1
+        require(ours[:meet] == theirs[:meet], f"logs that share an entry share all before it: {a} {b}")
+
+    # Asking
+
+    @property
+    def committed_last(self) -> int:
+        return int(self.committed[-1][0] + self.committed[-1][1] - 1) if self.committed else 0
+
+    def role(self, number: int) -> str:
+        return str(self.nodes[number].status()["role"])
+
+    def leader(self) -> int | None:
+        """The leader of the highest term, if a node leads."""
+        leading = [
+            (self.nodes[n].status()["term"], n)
+            for n in self.numbers
+            if self.nodes[n].up and self.role(n) == "leader"
+        ]
+        return max(leading)[1] if leading else None
+
+    def elect(self, number: int) -> None:
+        """Makes a node leader, the others having forgotten any other one."""
+        for other in self.numbers:
+            self.nodes[other].clock_ns += 150 * MS
+        self.timeout(number)
+        self.settle()
+        require(self.role(number) == "leader", f"{number} was elected")
+
+    def payloads(self, number: int) -> list[bytes]:
+        """Committed entries of a node."""
+        node = self.nodes[number]
+        return [
+            payload
+            for batch in node.log
+            if batch.last <= node.commit and batch.kind == "entries"
+            for payload in batch.payloads
+        ]
