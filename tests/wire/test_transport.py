@@ -291,6 +291,12 @@ def test_a_frame_that_stalls_is_given_up(world: World) -> None:
     assert node.pool.used_bytes == 0
 
 
+def test_nothing_is_due_while_all_is_quiet(world: World) -> None:
+    one, two = pair(world)
+    world.turn(1, advance_ns=10 * SECOND)  # the deadlines of the openings have gone by
+    assert one.step(world.now_ns) == two.step(world.now_ns) == 0
+
+
 def test_an_idle_connection_stays(world: World) -> None:
     one, two = pair(world)
     for _ in range(10):

@@ -46,6 +46,10 @@ cdef uint64_t stall_timeout_ns() noexcept nogil:
     return 10000 * <uint64_t>MILLISECOND_NS
 
 
+cdef uint64_t never_ns() noexcept nogil:
+    return ~<uint64_t>0
+
+
 cdef void due(Links* links, uint64_t when_ns) noexcept nogil:
     if when_ns < links.next_ns:
         links.next_ns = when_ns
@@ -319,6 +323,8 @@ cdef void connection_time(Links* links, Connection* c, uint64_t now_ns) noexcept
         return
     elif c.paused:
         incoming_ready(links, c, now_ns)
+        if not c.paused:
+            due(links, now_ns)         # what was delivered may have answers to flush: another turn at once
     elif receiver_partial(c.receiver):
         if c.progress_ns + stall_timeout_ns() <= now_ns:
             connection_failed(links, c, ERR_PEER, now_ns)
@@ -326,13 +332,11 @@ cdef void connection_time(Links* links, Connection* c, uint64_t now_ns) noexcept
             due(links, c.progress_ns + stall_timeout_ns())
 
 
-cdef uint64_t links_time(Links* links, uint64_t now_ns) noexcept nogil:
+cdef void do_what_is_due(Links* links, uint64_t now_ns) noexcept nogil:
     cdef Connection* c
     cdef Connection* next
     cdef uint32_t i
-    if now_ns < links.next_ns:
-        return links.next_ns
-    links.next_ns = ~<uint64_t>0
+    links.next_ns = never_ns()
     c = links.all.oldest
     while c != NULL:
         next = c.next                  # handling `c` closes at most `c`
@@ -350,7 +354,12 @@ cdef uint64_t links_time(Links* links, uint64_t now_ns) noexcept nogil:
         elif not listen_now(links):
             links.listen_ns = now_ns + LISTEN_RETRY_NS
             due(links, links.listen_ns)
-    return links.next_ns
+
+
+cdef uint64_t links_time(Links* links, uint64_t now_ns) noexcept nogil:
+    if now_ns >= links.next_ns:
+        do_what_is_due(links, now_ns)
+    return links.next_ns if links.next_ns != never_ns() else 0
 
 
 cdef void links_flush(Links* links, uint64_t now_ns) noexcept nogil:
