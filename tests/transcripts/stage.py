@@ -4,7 +4,7 @@ A play is a text file.  Lines that begin with "> " are commands; the indented li
 behind one are what happened; all else is prose.  `pytest --rewrite` writes what happens
 now into the files, for a reader of the diff to judge.
 
-    nodes N [manual]            a new world; manual: writes wait for `flush`
+    nodes N [manual] [small]    a new world; manual: writes wait for `flush`; small: one batch a message
     timeout N                   N's clock reaches its deadline
     elect N                     N times out when nobody has heard a leader; milestones only
     pass MS                     time goes by, everything is delivered; milestones only
@@ -53,7 +53,8 @@ class Stage:
     def do_nodes(self, words: list[str]) -> list[str]:
         if not words:
             return [self.describe(n) for n in self.world.numbers]
-        self.world = World(int(words[0]), manual="manual" in words)
+        options = {"append_bytes_max": 1} if "small" in words else {}
+        self.world = World(int(words[0]), manual="manual" in words, **options)
         return []
 
     def describe(self, number: int) -> str:

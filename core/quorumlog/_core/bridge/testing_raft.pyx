@@ -161,12 +161,15 @@ cdef class Letter:
             letter.values[FIELDS[MESSAGES[letter.kind]].index(name)] = value
         return letter
 
+    def set_value(self, int position, uint64_t value):
+        self.values[position] = value
+
     @property
-    def name(self): return MESSAGES[self.kind]
+    def name(self): return MESSAGES.get(self.kind, f"kind {self.kind}")
 
     @property
     def fields(self):
-        return {name: self.values[i] for i, name in enumerate(FIELDS[MESSAGES[self.kind]])}
+        return {name: self.values[i] for i, name in enumerate(FIELDS.get(self.name, ()))}
 
     def __repr__(self):
         hidden = {"sent_ns", "request"}

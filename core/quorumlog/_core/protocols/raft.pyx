@@ -108,7 +108,8 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     if options.unproved_last > raft.log.last:
         raft.unproved_last = options.unproved_last
         raft.unproved_term_max = raft.term
-    prng_seed(&raft.prng, options.seed ^ raft.self)
+    # Nodes given the same seed must not draw the same timeouts.
+    prng_seed(&raft.prng, options.seed ^ raft.self * 0x9E3779B97F4A7C15ULL)
     # Answers to requests of an earlier life of this node must not match (A-R14).
     raft.request = (prng_next(&raft.prng) ^ raft.now_ns * 0x9E3779B97F4A7C15ULL ^ raft.term) >> 8
     raft.request_answered = raft.request

@@ -8,6 +8,7 @@ from quorumlog._core.storage.format cimport CHECKPOINT_HARD_STATE_DAMAGED, kind_
 from quorumlog._core.storage.state cimport GROUP_HASH, GROUP_TABLE
 from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
+from libc.stdint cimport uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 

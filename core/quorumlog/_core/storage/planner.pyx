@@ -35,7 +35,7 @@ cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void** out, size_t alignment, size_t size)
 
 cdef enum:
-    FOOTER_ENTRIES_MAX = (BATCH_BODY_BYTES_MAX - FOOTER_HEADER_BYTES) // FOOTER_ENTRY_BYTES
+    FOOTER_ENTRIES_MAX = 349000    # what a body of at most 16 MiB holds
     PARTS_MAX = 4 * GROUP_RECORDS_MAX + 16
     HARD_STATE_BYTES = RECORD_HEADER_BYTES + 16
 

@@ -17,6 +17,7 @@ from quorumlog._core.storage.scan cimport ITEM_VALID
 from quorumlog._core.storage.state cimport GROUP_TABLE, GroupMark, WalGroup
 from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 

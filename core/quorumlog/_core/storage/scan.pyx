@@ -372,7 +372,7 @@ cdef int take_footer(const uint8_t* group, uint64_t id, uint64_t offset, uint64_
 cdef int footer_load(Files* files, const char* directory, uint64_t id, FooterEntry** entries,
                      uint32_t* count, wsn_t* wsn, uint64_t* boot) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
-    cdef uint64_t words[BLOCK_BYTES // 8]           # aligned for the structures within
+    cdef uint64_t words[512]                       # a block, aligned for the structures within
     cdef uint8_t* block = <uint8_t*>words
     cdef const GroupTail* tail = <const GroupTail*>(block + BLOCK_BYTES - TAIL_BYTES)
     cdef uint8_t* group = NULL

@@ -11,7 +11,7 @@ from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.files cimport Files, iovec
 from quorumlog._core.storage.format cimport FooterEntry
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:

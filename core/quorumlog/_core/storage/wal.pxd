@@ -57,7 +57,8 @@ cdef struct RecoveredGroup:
     term_t last_term
     TermRun* runs                     # a term run reaches to the next one's first; covering first..last
     uint32_t run_count
-    index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F)
+    index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F); 0: none
+    term_t unproved_term              # of the newest of them: votes compare with (unproved_term, unproved_last)
     index_t faulty_first              # != 0: corrupt entries from here on (bad records at or below F)
     index_t faulty_last
     bint hard_state_damaged           # both writings bad: treat the group as wiped
@@ -94,7 +95,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
 cdef void wal_close(Wal* wal) noexcept nogil
 
 # Makes a log group known by an `open` record; idempotent for a group that recovery found.
-# OK, ERR_USAGE (another name or mode under this id), or ERR_POISONED.
+# OK, ERR_USAGE (another name or mode under this id, or too many groups), or ERR_POISONED.
 cdef int wal_open_group(Wal* wal, group_t group, const char* name, uint8_t mode, wsn_t* wsn) noexcept nogil
 # The largest body that fits this log's segments.
 cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil
