@@ -118,7 +118,11 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil:
             raft.more_to_send = True
             return
         if p.next < raft.log.first:
-            return                     # compacted: this peer needs a snapshot, which 0.1 has not
+            # Compacted, but it may hold more than was acknowledged (the answer was lost): ask at the head.
+            # If it refuses there it needs a snapshot, which 0.1 has not, and is asked at the pace of heartbeats.
+            progress_to_probe(p, raft.log.first)
+            p.query = True
+            continue
         if p.state == PEER_PROBE and (p.query or p.next > raft.log.last):
             append_message(raft, out, p, p.next - 1)
             progress_sent(p, p.next - 1, 0, raft.now_ns)
