@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from quorumlog._core.bridge.testing_log import Log
 
 COMPACTED, NOT_FOUND, USAGE = 12, 52, 1
