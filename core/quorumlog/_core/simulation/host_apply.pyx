@@ -6,8 +6,8 @@ batches once each in the same order.  Sessions are the product's.
 
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.status cimport OK
-from quorumlog._core.base.types cimport index_t
-from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin
+from quorumlog._core.base.types cimport index_t, term_t
+from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_GAP, ADMIT_REPEATED, Session, sessions_admit, sessions_last, sessions_open,
 )
@@ -132,6 +132,7 @@ cdef bint host_compact(World* world, Host* host) noexcept nogil:
     cdef index_t first
     cdef uint32_t i, node
     cdef int status
+    cdef term_t before
     cdef uint32_t everywhere = 0
     # The longest committed prefix that all nodes hold durably and this one has applied.
     for i in range(ledger.committed_count):
@@ -154,7 +155,8 @@ cdef bint host_compact(World* world, Host* host) noexcept nogil:
     host.snapshot_hash = host.applied_hash
     for i in range(world.options.client_count):
         host.snapshot_sequence[i] = sessions_last(&host.sessions, i + 1)
-    status = wal_compact(host.wal, THE_GROUP, first)
+    check(log_term(&host.log, first - 1, &before) == OK, b"Q-APPLY-03 the term before the head is known")
+    status = wal_compact(host.wal, THE_GROUP, first, before)
     if status != OK:
         ledger_fail(ledger, b"compaction was refused", host.number, first, status)
         return False
