@@ -26,7 +26,6 @@ class Play:
             cache_limit_bytes=self.random.choice([0, 100, 1 << 20]),
         )
         self.read = 0
-        self.torn = 0
         self.chances = {
             "loss": self.random.choice([0, 0, 0.1, 0.3]),
             "double": self.random.choice([0, 0.1, 0.3]),
