@@ -70,12 +70,10 @@ cdef void reads_confirm(Raft* raft, Outbox* out) noexcept nogil:
     cdef index_t index
     if raft.reads_count == 0:
         return
+    acked = acked_round(raft)
     # A fresh leader's commit index may lie behind its predecessor's until an entry of its own
     # term is committed: until then no read has an answer (A-R13).
-    if raft.commit < raft.term_first:
-        return
-    acked = acked_round(raft)
-    while raft.reads_count > 0:
+    while raft.reads_count > 0 and raft.commit >= raft.term_first:
         pending = &raft.reads[raft.reads_head]
         if pending.round > acked:
             break
@@ -87,8 +85,12 @@ cdef void reads_confirm(Raft* raft, Outbox* out) noexcept nogil:
         raft.reads_head = (raft.reads_head + 1) & (PENDING_READS_MAX - 1)
         raft.reads_count -= 1
     # What arrived while that round was under way.
-    if raft.reads_count > 0 and acked >= raft.round:
+    if raft.reads_count > 0 and acked >= raft.round and newest_read_round(raft) > raft.round:
         reads_begin_round(raft, out)
+
+
+cdef uint64_t newest_read_round(const Raft* raft) noexcept nogil:
+    return raft.reads[(raft.reads_head + raft.reads_count - 1) & (PENDING_READS_MAX - 1)].round
 
 
 # The leader's side
@@ -110,7 +112,8 @@ cdef bint add_pending(Raft* raft, Outbox* out, uint64_t read, node_t origin) noe
     return True
 
 
-cdef void answer(Raft* raft, Outbox* out, node_t target, uint64_t request, index_t index, int status) noexcept nogil:
+cdef void answer(Raft* raft, Outbox* out, node_t target, uint64_t request, index_t index,
+                 int status) noexcept nogil:
     cdef Message* message = raft_message(raft, out, RAFT_READ_INDEX_REPLY, target)
     cdef ReadIndexFields* fields = <ReadIndexFields*>message.fields
     fields.request = request
@@ -168,8 +171,10 @@ cdef void pop_forwarded(Raft* raft, Outbox* out, index_t index, int status) noex
 cdef void reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
     cdef const ReadIndexFields* reply = <const ReadIndexFields*>message.fields
     cdef int status
-    if message.sender != raft.leader or reply.request > raft.request or reply.request <= raft.request_answered:
-        return                         # late, said twice, or asked in an earlier life of this node
+    if message.sender != raft.leader or reply.request <= raft.request_answered:
+        return                         # late, or said twice
+    if reply.request > raft.request:
+        return                         # asked in an earlier life of this node
     status = OK
     if reply.status != OK:
         status = ERR_OVERLOADED if reply.status == ERR_OVERLOADED else ERR_NOT_LEADER

@@ -1,0 +1,97 @@
+"""The clients of the simulated cluster; see clients.pxd.
+
+A batch's body is a function of its session and sequence, so that a repetition
+has the same bytes and another batch has others.
+"""
+
+from quorumlog._core.base.bytes cimport put_u32, put_u64, round_up
+from quorumlog._core.base.checks cimport check
+from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next, prng_seed
+from quorumlog._core.engine.protocol cimport EVENT_PROPOSE, EVENT_READ, Event
+from quorumlog._core.simulation.host cimport host_step
+from quorumlog._core.simulation.host_disk cimport host_plan
+from quorumlog._core.simulation.world_state cimport READS_MAX, THE_GROUP, Client, Host, PendingRead, World
+from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_new, offsets_bytes
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+
+cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequence) noexcept nogil:
+    cdef Prng prng
+    cdef uint32_t count, table, size, i
+    cdef uint64_t at
+    cdef Batch* batch
+    prng_seed(&prng, session * 1000003 + sequence)
+    count = 1 + <uint32_t>prng_below(&prng, world.options.entries_max)
+    size = 8 + <uint32_t>prng_below(&prng, world.options.payload_bytes_max)
+    table = offsets_bytes(count)
+    batch = batch_new(host.pool, <uint32_t>round_up(table + count * size, 8))
+    check(batch != NULL, b"Q-CLIENT-01 a simulated node has memory for proposals")
+    memset(batch.body, 0, batch.body_bytes)
+    for i in range(count + 1):
+        put_u32(batch.body + 4 * i, i * size)
+    at = table
+    while at + 8 <= batch.body_bytes and at + 8 <= table + count * size:
+        put_u64(batch.body + at, prng_next(&prng))
+        at += 8
+    batch.kind = KIND_ENTRIES
+    batch.group = THE_GROUP
+    batch.count = count
+    batch.session = session
+    batch.sequence = sequence
+    batch.body_crc = crc32c(0, batch.body, batch.body_bytes)
+    return batch
+
+
+cdef void choose_host(World* world, Client* client) noexcept nogil:
+    """Where the old one thinks the leader is, else anywhere."""
+    cdef Host* host = &world.hosts[client.target]
+    if host.up and host.status.leader != 0 and host.status.leader != host.id \
+            and not prng_chance(&world.prng, 1, 4):
+        client.target = <uint32_t>host.status.leader - 1
+    else:
+        client.target = <uint32_t>prng_below(&world.prng, world.options.node_count)
+    client.sent = client.acked
+    client.retry_ns = world.now_ns + 4 * world.options.election_timeout_ns
+
+
+cdef void read_somewhere(World* world) noexcept nogil:
+    cdef Host* host = &world.hosts[prng_below(&world.prng, world.options.node_count)]
+    cdef PendingRead* read
+    cdef Event event
+    if not host.up:
+        return
+    world.read_next += 1
+    read = &world.reads[world.read_next % READS_MAX]
+    read.number = world.read_next
+    read.host = host.number
+    read.incarnation = host.incarnation
+    read.at_least = world.ledger.acked_index
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_READ
+    event.read = read.number
+    host_step(world, host, &event)
+    host_plan(world, host)
+
+
+cdef void client_turn(World* world, uint32_t number) noexcept nogil:
+    cdef Client* client = &world.clients[number]
+    cdef Host* host
+    cdef Event event
+    if prng_chance(&world.prng, world.options.read_per_cent, 100):
+        read_somewhere(world)
+    if world.now_ns >= client.retry_ns:
+        choose_host(world, client)
+    host = &world.hosts[client.target]
+    while host.up and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
+        client.sent += 1
+        memset(&event, 0, sizeof(Event))
+        event.kind = EVENT_PROPOSE
+        event.batch = make_batch(world, host, client.session, client.sent)
+        world.proposals += 1
+        host_step(world, host, &event)
+        host_plan(world, host)
+        if client.retry_ns == 0:
+            return                     # refused: elsewhere on the next turn

@@ -1,0 +1,144 @@
+"""The simulated log writer; see host_disk.pxd."""
+
+from quorumlog._core.base.checks cimport check
+from quorumlog._core.base.prng cimport prng_below
+from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.protocol cimport EVENT_FETCHED, Event
+from quorumlog._core.simulation.disk cimport disk_sync_range, disk_write_pending
+from quorumlog._core.simulation.host cimport host_step
+from quorumlog._core.simulation.schedule cimport (
+    OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add,
+)
+from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World, Writing
+from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last
+from quorumlog._core.storage.wal cimport (
+    WRITES_IN_FLIGHT_MAX, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_prepare, wal_read,
+)
+
+from libc.errno cimport EIO
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+cdef enum:
+    FETCHED_MAX = 16
+    EVERYTHING = 0x7FFFFFFFFFFFFFFF
+
+
+cdef void later(World* world, Host* host, int kind, uint64_t delay_ns, uint64_t number) noexcept nogil:
+    cdef Occurrence occurrence
+    memset(&occurrence, 0, sizeof(Occurrence))
+    occurrence.kind = kind
+    occurrence.node = host.number
+    occurrence.incarnation = host.incarnation
+    occurrence.at_ns = world.now_ns + delay_ns
+    occurrence.number = number
+    schedule_add(&world.schedule, occurrence)
+
+
+cdef uint64_t draw_disk_ns(World* world) noexcept nogil:
+    cdef uint64_t low = world.options.disk_min_ns
+    return low + prng_below(&world.prng, world.options.disk_max_ns - low + 1)
+
+
+cdef Writing* free_writing(Host* host) noexcept nogil:
+    cdef uint32_t i
+    for i in range(WRITES_IN_FLIGHT_MAX):
+        if not host.writing[i].busy:
+            return &host.writing[i]
+    return NULL
+
+
+cdef Writing* writing_of(Host* host, uint64_t number) noexcept nogil:
+    cdef uint32_t i
+    for i in range(WRITES_IN_FLIGHT_MAX):
+        if host.writing[i].busy and host.writing[i].plan.number == number:
+            return &host.writing[i]
+    check(False, b"Q-HOSTDISK-01 a plan that is reported was given out")
+    return NULL
+
+
+cdef bint take_plan(World* world, Host* host, bint mark) noexcept nogil:
+    cdef Writing* writing = free_writing(host)
+    cdef uint64_t write_ns
+    if writing == NULL or wal_plan(host.wal, &writing.plan, mark) != OK:
+        return False
+    writing.busy = True
+    writing.written = False
+    write_ns = draw_disk_ns(world)
+    later(world, host, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number)
+    later(world, host, OCCURS_DISK_DONE, write_ns, writing.plan.number)
+    return True
+
+
+cdef void host_plan(World* world, Host* host) noexcept nogil:
+    while take_plan(world, host, False):
+        pass
+
+
+cdef void host_idle(World* world, Host* host) noexcept nogil:
+    host.idle_scheduled = False
+    if wal_pending_bytes(host.wal) == 0:
+        take_plan(world, host, True)
+
+
+cdef int perform_write(Host* host, Writing* writing) noexcept nogil:
+    cdef const WritePlan* plan = &writing.plan
+    cdef int64_t written
+    writing.written = True
+    written = disk_write_pending(host.disk, plan.fd, plan.parts, plan.part_count, plan.offset)
+    if written < 0:
+        return <int>-written
+    check(<uint64_t>written == plan.bytes, b"Q-HOSTDISK-02 a plan's parts add up to its bytes")
+    return 0
+
+
+cdef void host_disk_write(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
+    cdef Writing* writing = writing_of(host, occurrence.number)
+    # An error shows again at the end: the fault stays until then.
+    if perform_write(host, writing) != 0:
+        writing.written = False
+
+
+cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
+    cdef Writing* writing = writing_of(host, occurrence.number)
+    cdef int error = 0
+    if not writing.written:
+        error = EIO
+    elif writing.plan.synced_by_write:
+        error = -disk_sync_range(host.disk, writing.plan.fd, writing.plan.offset, writing.plan.bytes)
+    else:
+        error = -disk_sync_range(host.disk, writing.plan.fd, 0, EVERYTHING)
+    writing.busy = False
+    wal_complete(host.wal, occurrence.number, error)
+    if error != 0:
+        world.disk_errors += 1
+        return False
+    wal_prepare(host.wal)
+    if not host.idle_scheduled:
+        host.idle_scheduled = True
+        later(world, host, OCCURS_IDLE, draw_disk_ns(world) + world.options.heartbeat_ns // 4, 0)
+    return True
+
+
+cdef void host_fetch(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
+    cdef Batch* batches[FETCHED_MAX]
+    cdef Event event
+    cdef index_t index = occurrence.extra
+    cdef uint32_t i
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_FETCHED
+    event.peer = occurrence.number
+    event.batches = batches
+    while event.batch_count < FETCHED_MAX:
+        event.status = wal_read(host.wal, THE_GROUP, index, host.pool, &batches[event.batch_count])
+        if event.status != OK:
+            break
+        index = batch_last(batches[event.batch_count]) + 1
+        event.batch_count += 1
+    if event.batch_count > 0:
+        event.status = OK
+    world.fetches += 1
+    host_step(world, host, &event)
+    for i in range(event.batch_count):
+        batch_drop(batches[i])

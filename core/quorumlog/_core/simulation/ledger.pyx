@@ -1,0 +1,451 @@
+"""The invariants of the simulated cluster; see ledger.pxd."""
+
+from quorumlog._core.base.checks cimport check
+from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.log cimport GroupLog, log_term
+from quorumlog._core.engine.protocol cimport ROLE_LEADER, GroupStatus
+from quorumlog._core.storage.batch cimport (
+    KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
+)
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memmove, memset
+
+
+# --- small things -----------------------------------------------------------------------
+
+cdef uint64_t mix(uint64_t hash, uint64_t value) noexcept nogil:
+    hash = (hash ^ value) * 0x9E3779B97F4A7C15ULL
+    return hash ^ (hash >> 29)
+
+
+cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence, uint64_t body_crc) noexcept nogil:
+    return mix(mix(mix(hash, session + 1), sequence + 1), body_crc + 1)
+
+
+cdef uint64_t content_of(const Batch* batch) noexcept nogil:
+    return applied_step(batch.kind, batch.session, batch.sequence, batch.body_crc)
+
+
+cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a, uint64_t b) noexcept nogil:
+    if ledger.failure[0] == 0:
+        snprintf(ledger.failure, FAILURE_BYTES, b"%s (node %u; %llu, %llu)", sentence, node + 1,
+                 <unsigned long long>a, <unsigned long long>b)
+
+
+cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
+    cdef Ledger* ledger = <Ledger*>calloc(1, sizeof(Ledger))
+    cdef uint32_t i
+    check(ledger != NULL, b"Q-LEDGER-01 there is memory for the ledger")
+    ledger.node_count = node_count
+    ledger.leader_of_term = <uint32_t*>calloc(TERMS_MAX, sizeof(uint32_t))
+    ledger.issued_capacity = 1024
+    ledger.issued = <Issued*>calloc(ledger.issued_capacity, sizeof(Issued))
+    check(ledger.leader_of_term != NULL and ledger.issued != NULL, b"Q-LEDGER-02 there is memory for the ledger")
+    for i in range(node_count):
+        ledger.accounts[i].head = 1
+    return ledger
+
+
+cdef void ledger_close(Ledger* ledger) noexcept nogil:
+    cdef uint32_t i
+    for i in range(ledger.node_count):
+        free(ledger.accounts[i].kept)
+        free(ledger.accounts[i].before)
+    free(ledger.leader_of_term)
+    free(ledger.issued)
+    free(ledger.committed)
+    free(ledger)
+
+
+cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil:
+    return ledger.committed[ledger.committed_count - 1].last if ledger.committed_count != 0 else 0
+
+
+cdef index_t kept_last(const Account* account) noexcept nogil:
+    return account.kept[account.kept_count - 1].last if account.kept_count != 0 else account.head - 1
+
+
+cdef const Kept* kept_at(const Kept* kept, uint32_t count, index_t index) noexcept nogil:
+    """The batch that holds `index`, or NULL."""
+    cdef uint32_t low = 0
+    cdef uint32_t high = count
+    cdef uint32_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if kept[middle].last < index:
+            low = middle + 1
+        else:
+            high = middle
+    return &kept[low] if low < count and kept[low].first <= index else NULL
+
+
+cdef Committed* committed_at(const Ledger* ledger, index_t index) noexcept nogil:
+    cdef uint32_t low = 0
+    cdef uint32_t high = ledger.committed_count
+    cdef uint32_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if ledger.committed[middle].last < index:
+            low = middle + 1
+        else:
+            high = middle
+    return &ledger.committed[low] if low < ledger.committed_count and ledger.committed[low].first <= index else NULL
+
+
+# --- what is written --------------------------------------------------------------------
+
+cdef Issued* issued_place(const Ledger* ledger, index_t first, term_t term) noexcept nogil:
+    cdef uint32_t place = <uint32_t>mix(mix(0, first), term) & (ledger.issued_capacity - 1)
+    while ledger.issued[place].first != 0 and (ledger.issued[place].first != first
+                                               or ledger.issued[place].term != term):
+        place = (place + 1) & (ledger.issued_capacity - 1)
+    return &ledger.issued[place]
+
+
+cdef void issued_grow(Ledger* ledger) noexcept nogil:
+    cdef Issued* old = ledger.issued
+    cdef uint32_t capacity = ledger.issued_capacity
+    cdef uint32_t i
+    ledger.issued_capacity = 2 * capacity
+    ledger.issued = <Issued*>calloc(ledger.issued_capacity, sizeof(Issued))
+    check(ledger.issued != NULL, b"Q-LEDGER-04 there is memory for what was issued")
+    for i in range(capacity):
+        if old[i].first != 0:
+            issued_place(ledger, old[i].first, old[i].term)[0] = old[i]
+    free(old)
+
+
+cdef void match_logs(Ledger* ledger, uint32_t node, const Kept* entry, const Kept* before) noexcept nogil:
+    """Log matching, by induction: same index and term mean same content and same predecessor."""
+    cdef Issued* issued = issued_place(ledger, entry.first, entry.term)
+    if issued.first == 0:
+        issued.first = entry.first
+        issued.term = entry.term
+        issued.last = entry.last
+        issued.content = entry.content
+        if before != NULL:
+            issued.before_first = before.first
+            issued.before_term = before.term
+        ledger.issued_count += 1
+        if 2 * ledger.issued_count > ledger.issued_capacity:
+            issued_grow(ledger)
+        return
+    if issued.last != entry.last or issued.content != entry.content:
+        ledger_fail(ledger, b"log matching: the same index and term hold different batches", node, entry.first,
+                    entry.term)
+    if before == NULL:
+        return                     # compacted: not known
+    if issued.before_first == 0:
+        issued.before_first = before.first
+        issued.before_term = before.term
+    elif issued.before_first != before.first or issued.before_term != before.term:
+        ledger_fail(ledger, b"log matching: equal batches have different predecessors", node, entry.first, entry.term)
+
+
+cdef void keep(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef Kept* entry
+    if batch.first != kept_last(account) + 1 and account.kept_count != 0:
+        ledger_fail(ledger, b"a batch does not continue its log", node, batch.first, kept_last(account))
+        return
+    if account.kept_count == account.kept_capacity:
+        account.kept_capacity = 2 * account.kept_capacity + 64
+        account.kept = <Kept*>realloc(account.kept, account.kept_capacity * sizeof(Kept))
+        check(account.kept != NULL, b"Q-LEDGER-05 there is memory for a node's log")
+    entry = &account.kept[account.kept_count]
+    entry.first = batch.first
+    entry.last = batch_last(batch)
+    entry.term = batch.term
+    entry.content = content_of(batch)
+    entry.wsn = wsn
+    match_logs(ledger, node, entry, entry - 1 if account.kept_count != 0 else NULL)
+    account.kept_count += 1
+
+
+cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef const Kept* entry
+    cdef const Committed* committed
+    while account.kept_count != 0 and account.kept[account.kept_count - 1].last >= first:
+        entry = &account.kept[account.kept_count - 1]
+        committed = committed_at(ledger, entry.first)
+        if entry.first < first:
+            ledger_fail(ledger, b"a truncation splits a batch", node, first, entry.first)
+        if committed != NULL and committed.term == entry.term:
+            ledger_fail(ledger, b"a committed batch was truncated", node, entry.first, entry.term)
+        account.kept_count -= 1
+        account.truncated = True
+        ledger.truncations += 1
+
+
+cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
+    if batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
+        keep(ledger, node, batch, wsn)
+    elif batch.kind == KIND_TRUNCATE:
+        truncate(ledger, node, batch.first)
+
+
+cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef uint32_t drop = 0
+    if first > account.commit + 1:
+        ledger_fail(ledger, b"what is not committed was compacted", node, first, account.commit)
+    while drop < account.kept_count and account.kept[drop].last < first:
+        drop += 1
+    memmove(account.kept, &account.kept[drop], (account.kept_count - drop) * sizeof(Kept))
+    account.kept_count -= drop
+    account.head = max(account.head, first)
+
+
+# --- what is promised -------------------------------------------------------------------
+
+cdef void promise(Account* account) noexcept nogil:
+    """The vote is public once all that was written by then is flushed."""
+    if account.vote_wsn > account.flushed or account.vote_term < account.promised_term:
+        return
+    account.promised_term = account.vote_term
+    account.promised_vote = account.vote
+
+
+cdef void ledger_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    if wsn < account.flushed:
+        ledger_fail(ledger, b"flushed moved back", node, wsn, account.flushed)
+    account.flushed = wsn
+    promise(account)
+
+
+cdef void ledger_sent(Ledger* ledger, uint32_t node, term_t term) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    if term > account.promised_term:
+        account.promised_term = term
+        account.promised_vote = 0
+        promise(account)
+
+
+cdef void check_vote(Ledger* ledger, uint32_t node, term_t term, node_t vote) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    if term < account.promised_term:
+        ledger_fail(ledger, b"a term that was spoken of is forgotten", node, term, account.promised_term)
+    if term == account.promised_term and account.promised_vote != 0 and vote != account.promised_vote:
+        ledger_fail(ledger, b"a vote changed within its term", node, vote, account.promised_vote)
+
+
+cdef void note_vote(Ledger* ledger, uint32_t node, const GroupStatus* status, wsn_t wsn_last) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    check_vote(ledger, node, status.term, status.vote)
+    if status.term == account.vote_term and status.vote == account.vote:
+        return
+    if status.term == account.vote_term and account.vote != 0:
+        ledger_fail(ledger, b"a vote changed within its term", node, status.vote, account.vote)
+    account.vote_term = status.term
+    account.vote = status.vote
+    account.vote_wsn = wsn_last
+    promise(account)
+
+
+# --- what is elected and committed ------------------------------------------------------
+
+cdef void check_leader(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef term_t term
+    cdef int64_t i
+    if status.term >= TERMS_MAX:
+        ledger_fail(ledger, b"terms run away", node, status.term, TERMS_MAX)
+        return
+    if ledger.leader_of_term[status.term] not in (0, node + 1):
+        ledger_fail(ledger, b"election safety: two leaders in one term", node, status.term,
+                    ledger.leader_of_term[status.term])
+    ledger.leader_of_term[status.term] = node + 1
+    if account.role == ROLE_LEADER and account.term == status.term:
+        if account.truncated:
+            ledger_fail(ledger, b"leader append-only: a leader dropped entries", node, status.term, status.last)
+        return
+    # Leader completeness: all that was committed in earlier terms is in the log; by log matching the newest tells.
+    i = <int64_t>ledger.committed_count - 1
+    while i >= 0 and ledger.committed[i].seen_term >= status.term:
+        i -= 1
+    if i < 0 or ledger.committed[i].last < log.first:
+        return
+    if log_term(log, ledger.committed[i].last, &term) != OK or term != ledger.committed[i].term:
+        ledger_fail(ledger, b"leader completeness: a committed batch is missing", node, ledger.committed[i].last,
+                    status.term)
+
+
+cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept nogil:
+    cdef const Kept* other
+    cdef uint32_t i
+    cdef uint32_t copies = 0
+    for i in range(ledger.node_count):
+        if entry.first < ledger.accounts[i].head:
+            copies += 1
+            continue
+        other = kept_at(ledger.accounts[i].kept, ledger.accounts[i].kept_count, entry.first)
+        if other != NULL and other.term == entry.term and other.wsn <= ledger.accounts[i].flushed:
+            copies += 1
+    return copies
+
+
+cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t seen_term) noexcept nogil:
+    cdef Committed* committed
+    if entry.first != ledger_committed_last(ledger) + 1:
+        ledger_fail(ledger, b"a commit leaves a hole", node, entry.first, ledger_committed_last(ledger))
+        return
+    if 2 * durable_copies(ledger, entry) <= ledger.node_count:
+        ledger_fail(ledger, b"committed without a quorum of durable copies", node, entry.first, entry.term)
+    if ledger.committed_count == ledger.committed_capacity:
+        ledger.committed_capacity = 2 * ledger.committed_capacity + 256
+        ledger.committed = <Committed*>realloc(ledger.committed, ledger.committed_capacity * sizeof(Committed))
+        check(ledger.committed != NULL, b"Q-LEDGER-06 there is memory for what is committed")
+    committed = &ledger.committed[ledger.committed_count]
+    committed.first = entry.first
+    committed.last = entry.last
+    committed.term = entry.term
+    committed.content = entry.content
+    committed.seen_term = seen_term
+    committed.applied_hash = 0         # not known before a state machine gets there
+    ledger.committed_count += 1
+
+
+cdef void check_commit(Ledger* ledger, uint32_t node, const GroupStatus* status) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef const Kept* entry
+    cdef const Committed* committed
+    cdef index_t index
+    if status.commit < account.commit:
+        ledger_fail(ledger, b"commit moved back", node, status.commit, account.commit)
+        return
+    if status.commit > kept_last(account):
+        ledger_fail(ledger, b"commit lies behind the log", node, status.commit, kept_last(account))
+        return
+    index = max(account.commit + 1, account.head)
+    while index <= status.commit:
+        entry = kept_at(account.kept, account.kept_count, index)
+        if entry == NULL or entry.last > status.commit:
+            ledger_fail(ledger, b"commit lies on no batch end", node, status.commit, index)
+            return
+        committed = committed_at(ledger, entry.first)
+        if committed == NULL:
+            commit_new(ledger, node, entry, status.term)
+        elif (committed.first != entry.first or committed.last != entry.last or committed.term != entry.term
+              or committed.content != entry.content):
+            ledger_fail(ledger, b"committed prefixes disagree", node, entry.first, entry.term)
+        index = entry.last + 1
+    account.commit = status.commit
+
+
+cdef void check_flushed(Ledger* ledger, uint32_t node, const GroupStatus* status) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    cdef uint32_t count = account.kept_count
+    cdef index_t flushed
+    while count > 0 and account.kept[count - 1].wsn > account.flushed:
+        count -= 1
+    flushed = account.kept[count - 1].last if count > 0 else account.head - 1
+    if status.flushed > flushed:
+        ledger_fail(ledger, b"the own match lies above what is flushed", node, status.flushed, flushed)
+
+
+cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
+                         wsn_t wsn_last) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    if status.term < account.term:
+        ledger_fail(ledger, b"the term moved back", node, status.term, account.term)
+    if status.last != kept_last(account):
+        ledger_fail(ledger, b"the log and what was written differ", node, status.last, kept_last(account))
+    note_vote(ledger, node, status, wsn_last)
+    check_flushed(ledger, node, status)
+    if status.role == ROLE_LEADER:
+        check_leader(ledger, node, status, log)
+    check_commit(ledger, node, status)
+    account.term = status.term
+    account.role = status.role
+    account.truncated = False
+
+
+# --- coming back ------------------------------------------------------------------------
+
+cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    check_vote(ledger, node, term, vote)
+    if first > account.head:
+        ledger_fail(ledger, b"recovery lost the head of a log", node, first, account.head)
+    free(account.before)
+    account.before = account.kept
+    account.before_count = account.kept_count
+    account.kept = NULL
+    account.kept_count = 0
+    account.kept_capacity = 0
+    account.head = first
+    account.term = 0
+    account.role = 0
+    account.commit = 0
+    account.truncated = False
+    account.vote_term = term
+    account.vote = vote
+    account.vote_wsn = 0
+    memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
+
+
+cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil:
+    if issued_place(ledger, batch.first, batch.term).first == 0:
+        ledger_fail(ledger, b"recovery found what nobody issued", node, batch.first, batch.term)
+    keep(ledger, node, batch, 0)
+
+
+cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil:
+    """Acknowledged is within recovered: what was flushed is there."""
+    cdef Account* account = &ledger.accounts[node]
+    cdef const Kept* now
+    cdef uint32_t i
+    for i in range(account.before_count):
+        if account.before[i].wsn > account.flushed or account.before[i].first < account.head:
+            continue
+        now = kept_at(account.kept, account.kept_count, account.before[i].first)
+        if now == NULL or now.term != account.before[i].term:
+            ledger_fail(ledger, b"recovery lost a flushed batch", node, account.before[i].first,
+                        account.before[i].term)
+            return
+    free(account.before)
+    account.before = NULL
+    account.before_count = 0
+
+
+# --- what the outside sees --------------------------------------------------------------
+
+cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil:
+    cdef Committed* committed = committed_at(ledger, last)
+    if committed == NULL or committed.last != last:
+        ledger_fail(ledger, b"something was applied that is not committed", node, last, ledger_committed_last(ledger))
+    elif committed.applied_hash == 0:
+        committed.applied_hash = applied_hash
+    elif committed.applied_hash != applied_hash:
+        ledger_fail(ledger, b"state machines differ", node, last, applied_hash)
+
+
+cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil:
+    """Exactly once, in order: counted here without the product's table."""
+    cdef Account* account = &ledger.accounts[node]
+    check(session < LEDGER_SESSIONS, b"Q-LEDGER-03 the simulation has few sessions")
+    if sequence != account.applied_sequence[session] + 1:
+        ledger_fail(ledger, b"a session's batch was applied twice or out of order", node, session, sequence)
+    account.applied_sequence[session] = sequence
+
+
+cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil:
+    check(session < LEDGER_SESSIONS, b"Q-LEDGER-07 the simulation has few sessions")
+    ledger.accounts[node].applied_sequence[session] = sequence
+
+
+cdef void ledger_acked(Ledger* ledger, index_t last) noexcept nogil:
+    if last > ledger_committed_last(ledger):
+        ledger_fail(ledger, b"acknowledged and not committed", 0, last, ledger_committed_last(ledger))
+    ledger.acked_index = max(ledger.acked_index, last)
+
+
+cdef void ledger_read(Ledger* ledger, uint32_t node, index_t index, index_t at_least) noexcept nogil:
+    if index < at_least:
+        ledger_fail(ledger, b"a linearizable read is stale", node, index, at_least)

@@ -1,0 +1,226 @@
+"""The loop of the simulated cluster; see world.pxd."""
+
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_seed
+from quorumlog._core.base.types cimport NODES_MAX
+from quorumlog._core.engine.protocol cimport (
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_TIME, EVENT_UNREACHABLE, Event,
+)
+from quorumlog._core.simulation.clients cimport client_turn
+from quorumlog._core.simulation.faults cimport crash, fault_turn, heal_world, start_later
+from quorumlog._core.simulation.host cimport (
+    host_create, host_destroy, host_flushed, host_start, host_step, parcel_drop,
+)
+from quorumlog._core.simulation.host_disk cimport (
+    host_disk_done, host_disk_write, host_fetch, host_idle, host_plan,
+)
+from quorumlog._core.simulation.ledger cimport (
+    ledger_close, ledger_committed_last, ledger_fail, ledger_open,
+)
+from quorumlog._core.simulation.schedule cimport (
+    OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH, OCCURS_IDLE,
+    OCCURS_REACHABLE, OCCURS_START, OCCURS_TIME, Occurrence, schedule_add, schedule_close, schedule_next,
+)
+from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, Host, Parcel, World, WorldOptions
+from quorumlog._core.storage.batch cimport pool_close, pool_open
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+cdef enum:
+    WIRE_BYTES = 1 << 30
+
+
+cdef void note(World* world, uint64_t a, uint64_t b) noexcept nogil:
+    """Into the hash of all that happened: the same seed gives the same hash."""
+    world.hash = (world.hash ^ a) * 0x100000001B3ULL
+    world.hash = (world.hash ^ b) * 0x9E3779B97F4A7C15ULL
+    world.hash ^= world.hash >> 31
+
+
+cdef void again(World* world, int kind, uint64_t number, uint64_t mean_ns) noexcept nogil:
+    cdef Occurrence occurrence
+    memset(&occurrence, 0, sizeof(Occurrence))
+    occurrence.kind = kind
+    occurrence.number = number
+    occurrence.at_ns = world.now_ns + 1 + prng_below(&world.prng, 2 * mean_ns)
+    schedule_add(&world.schedule, occurrence)
+
+
+# --- occurrences ------------------------------------------------------------------------
+
+cdef void deliver(World* world, Host* host, Parcel* parcel) noexcept nogil:
+    cdef Event event
+    note(world, parcel.message.kind + (parcel.message.sender << 16), parcel.message.term)
+    note(world, parcel.message.fields[0], parcel.message.fields[1])
+    if host.up:
+        memset(&event, 0, sizeof(Event))
+        event.kind = EVENT_MESSAGE
+        event.message = &parcel.message
+        host_step(world, host, &event)
+    parcel_drop(parcel)
+
+
+cdef void on_time(World* world, Host* host) noexcept nogil:
+    cdef Event event
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_TIME
+    host.timer_ns = 0
+    host_step(world, host, &event)
+
+
+cdef void on_reachable(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
+    cdef Event event
+    memset(&event, 0, sizeof(Event))
+    # What is true now: a connection's end is never reported after its return.
+    event.kind = EVENT_UNREACHABLE if world.network.cut[host.number][occurrence.number - 1] else EVENT_REACHABLE
+    event.peer = occurrence.number
+    host_step(world, host, &event)
+
+
+cdef void on_start(World* world, Host* host) noexcept nogil:
+    host.starting = False
+    if host.up or host_start(world, host):
+        return
+    # The recovery itself was hit: with the power, or by a crash of the process alone.
+    crash(world, host, prng_chance(&world.prng, 1, 2))
+
+
+cdef void for_host(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
+    """What is meant for this life of a node that is up."""
+    if occurrence.kind == OCCURS_TIME:
+        on_time(world, host)
+    elif occurrence.kind == OCCURS_DISK_WRITE:
+        host_disk_write(world, host, occurrence)
+    elif occurrence.kind == OCCURS_DISK_DONE:
+        if host_disk_done(world, host, occurrence):
+            host_flushed(world, host)
+        else:
+            # P5: a failed write or sync is final for the log that is open; only a recovery reads on.
+            crash(world, host, False)
+    elif occurrence.kind == OCCURS_IDLE:
+        host_idle(world, host)
+    elif occurrence.kind == OCCURS_FETCH:
+        host_fetch(world, host, occurrence)
+    else:
+        check2(occurrence.kind == OCCURS_REACHABLE, b"Q-WORLD-01 there are so many kinds of occurrences",
+               occurrence.kind, 0)
+        on_reachable(world, host, occurrence)
+
+
+cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
+    cdef Host* host = &world.hosts[occurrence.node]
+    note(world, occurrence.at_ns, (<uint64_t>occurrence.kind << 32) + occurrence.node)
+    if occurrence.kind == OCCURS_CLIENT:
+        client_turn(world, <uint32_t>occurrence.number)
+        again(world, OCCURS_CLIENT, occurrence.number, world.options.client_ns)
+        return
+    if occurrence.kind == OCCURS_FAULT:
+        if not world.healed:
+            fault_turn(world)
+            again(world, OCCURS_FAULT, 0, world.options.fault_ns)
+        return
+    if occurrence.kind == OCCURS_START:
+        on_start(world, host)
+    elif occurrence.kind == OCCURS_DELIVERY:
+        deliver(world, host, <Parcel*>occurrence.parcel)
+    elif host.up and occurrence.incarnation == host.incarnation:
+        for_host(world, host, occurrence)
+    if host.up:
+        host_plan(world, host)
+
+
+# --- progress ---------------------------------------------------------------------------
+
+cdef void look_for_progress(World* world) noexcept nogil:
+    cdef uint64_t acked = 0
+    cdef uint32_t i
+    if world.progress_at_ns != 0:
+        return
+    for i in range(world.options.client_count):
+        acked += world.clients[i].acked_healed
+    if acked >= world.options.progress:
+        world.progress_at_ns = world.now_ns
+
+
+cdef void check_end(World* world) noexcept nogil:
+    """P6, and that everybody caught up."""
+    cdef Host* host
+    cdef uint32_t i
+    cdef uint64_t settled
+    if world.progress_at_ns == 0:
+        ledger_fail(world.ledger, b"no progress in the healed phase", 0, world.options.progress, world.now_ns)
+        return
+    # What was committed when progress was made is applied everywhere by the end.
+    settled = world.ledger.acked_index
+    for i in range(world.options.node_count):
+        host = &world.hosts[i]
+        if not host.up or host.applied + world.options.window * 16 * world.options.client_count < settled:
+            ledger_fail(world.ledger, b"a node did not catch up in the healed phase", i, host.applied, settled)
+
+
+# --- the run ----------------------------------------------------------------------------
+
+cdef World* world_open(const WorldOptions* options) noexcept nogil:
+    cdef World* world = <World*>calloc(1, sizeof(World))
+    cdef uint32_t i
+    check(world != NULL, b"Q-WORLD-02 there is memory for a world")
+    world.options = options[0]
+    check2(options.node_count >= 1 and options.node_count <= NODES_MAX and options.client_count <= CLIENTS_MAX,
+           b"Q-WORLD-03 a world has a bounded number of nodes and clients", options.node_count,
+           options.client_count)
+    prng_seed(&world.prng, options.seed)
+    world.network.options = options.network
+    world.network.node_count = options.node_count
+    world.ledger = ledger_open(options.node_count)
+    world.wire = pool_open(WIRE_BYTES)
+    world.now_ns = 1000000
+    world.hash = options.seed
+    for i in range(options.node_count):
+        host_create(world, i)
+        start_later(world, &world.hosts[i], prng_below(&world.prng, options.election_timeout_ns))
+    for i in range(options.client_count):
+        world.clients[i].session = i + 1
+        world.clients[i].target = i % options.node_count
+        again(world, OCCURS_CLIENT, i, options.client_ns)
+    if options.fault_ns != 0:
+        again(world, OCCURS_FAULT, 0, options.fault_ns)
+    return world
+
+
+cdef void world_close(World* world) noexcept nogil:
+    cdef Occurrence occurrence
+    cdef uint32_t i
+    while schedule_next(&world.schedule, &occurrence):
+        if occurrence.parcel != NULL:
+            parcel_drop(<Parcel*>occurrence.parcel)
+    schedule_close(&world.schedule)
+    for i in range(world.options.node_count):
+        host_destroy(world, &world.hosts[i])
+    ledger_close(world.ledger)
+    pool_close(world.wire)
+    free(world)
+
+
+cdef void world_run(World* world) noexcept nogil:
+    cdef Occurrence occurrence
+    cdef uint64_t end_ns = world.now_ns + world.options.safety_ns + world.options.healed_ns
+    cdef uint64_t heal_ns = world.now_ns + world.options.safety_ns
+    while world.ledger.failure[0] == 0 and schedule_next(&world.schedule, &occurrence):
+        check2(occurrence.at_ns >= world.now_ns, b"Q-WORLD-04 time does not run backwards", occurrence.at_ns,
+               world.now_ns)
+        world.now_ns = occurrence.at_ns
+        if world.now_ns >= heal_ns and not world.healed:
+            heal_world(world)
+        if world.now_ns >= end_ns:
+            if occurrence.parcel != NULL:
+                parcel_drop(<Parcel*>occurrence.parcel)
+            break
+        world.events += 1
+        occur(world, &occurrence)
+        if world.healed:
+            look_for_progress(world)
+    note(world, ledger_committed_last(world.ledger), world.acked)
+    if world.ledger.failure[0] == 0:
+        check_end(world)
