@@ -110,9 +110,7 @@ def _check_batch(
     if len(rows) == 1 and rows["count"][0] > 1:
         expected = whole.reshape(-1, payload)
         if rows["count"][0] != one.count or one.count != len(expected):
-            raise Different(
-                f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer"
-            )
+            raise Different(f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer")
         same = np.array_equal(content[stamp:], whole[stamp:])
         stamps = entries[:1, :stamp]
     else:
@@ -133,7 +131,6 @@ def _first_difference(
     for mine, yours in zip(left.tolist(), right.tolist(), strict=False):
         if mine != yours:
             return (
-                f"{one.name} and {other.name} differ: (first, count, term, body checksum)"
-                f" {mine} and {yours}"
+                f"{one.name} and {other.name} differ: (first, count, term, body checksum) {mine} and {yours}"
             )
     return f"{one.name} holds {len(left)} batches, {other.name} {len(right)}"
