@@ -347,18 +347,23 @@ def test_threads_are_gone_after_closing(home, kind):
 # --- Plans of a real log ----------------------------------------------------------------------
 
 
-def drive(writer: WriterUnderTest, until_wsn: int) -> None:
-    """Plans what there is to plan, completes what is done, until `until_wsn` is durable."""
+def drive(writer: WriterUnderTest, until_wsn: int) -> list[int]:
+    """Plans what there is to plan, completes what is done, until `until_wsn` is durable.
+
+    Returns how many parts each plan had.
+    """
+    parts = []
     while writer.flushed() < until_wsn:
-        while not isinstance(writer.plan(), int):
-            pass
+        while not isinstance(planned := writer.plan(), int):
+            parts.append(planned[2])
         number, error = wait_for(writer)
         assert error == 0
         writer.complete(number, error)
+    return parts
 
 
 def entries_of(first: int, count: int) -> list[bytes]:
-    return [b"entry %d " % index * (index % 50) for index in range(first, first + count)]
+    return [b"entry %d " % index * (index % 7) for index in range(first, first + count)]
 
 
 @pytest.mark.parametrize("direct", [False, True])
@@ -388,7 +393,7 @@ def test_many_small_batches_make_one_write(home, kind):
         wsn = 0
         for index in range(1, 1501):
             wsn = writer.append(index, 1, [b"x" * 100])
-        drive(writer, wsn)
+        assert max(drive(writer, wsn)) > 1024
     with contextlib.closing(WriterUnderTest(os.fsencode(home), kind)) as writer:
         assert writer.recovered()["groups"][17] == (1, 1500)
         assert writer.read(1500) == [b"x" * 100]

@@ -291,6 +291,12 @@ def test_a_frame_that_stalls_is_given_up(world: World) -> None:
     assert node.pool.used_bytes == 0
 
 
+def test_nothing_is_due_while_all_is_quiet(world: World) -> None:
+    one, two = pair(world)
+    world.turn(1, advance_ns=10 * SECOND)  # the deadlines of the openings have gone by
+    assert one.step(world.now_ns) == two.step(world.now_ns) == 0
+
+
 def test_an_idle_connection_stays(world: World) -> None:
     one, two = pair(world)
     for _ in range(10):
@@ -405,6 +411,7 @@ def test_running_out_of_descriptors_does_not_spin(world: World) -> None:
     node = world.node(1)
     node.add_peer(2, 1)
     peer = dial(world, node, dialer_hello())
+    world.settle()  # its own dial has failed: that descriptor is free now
     waiting = socket.socket()
     world.sockets.append(waiting)
     waiting.setblocking(False)
@@ -418,8 +425,9 @@ def test_running_out_of_descriptors_does_not_spin(world: World) -> None:
         except OSError:
             pass
         waiting.connect_ex(("127.0.0.1", node.port))
-        for _ in range(5):
-            node.step(world.now_ns, 1)
+        assert node.ready_count() == 1
+        node.step(world.now_ns, 1)
+        assert node.status()["connections"] == 1
         # Nothing is readable any more although a connection waits: the listener is not watched.
         assert node.ready_count() == 0
         world.send(peer, heartbeat(1, 2, 1).encode())
