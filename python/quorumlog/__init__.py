@@ -37,6 +37,7 @@ from quorumlog.errors import (
     UsageError,
 )
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
@@ -59,6 +60,8 @@ __all__ = [
     "Io",
     "LeadershipLost",
     "LocalCluster",
+    "Log",
+    "LogStatus",
     "NoSpace",
     "Node",
     "NodeOptions",
@@ -75,6 +78,7 @@ __all__ = [
     "Rejected",
     "ReplicaStopped",
     "SessionExpired",
+    "Span",
     "StateMachine",
     "StorageError",
     "Submission",
