@@ -56,9 +56,7 @@ class BenchOptions:
         self._require(0 < self.seconds <= 3600, f"--seconds {self.seconds}: above 0, at most 3600")
         self._require(self.mode in MODES, f"--mode {self.mode}: one of {', '.join(MODES)}")
         self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
-        self._require(
-            self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}"
-        )
+        self._require(self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}")
         self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
         self._require(
             self.writer in ("auto", "thread", "io_uring"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quorumlog.bench.load import Load, LoadOptions, save_acknowledged
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.options import Mode
+from quorumlog.bench.options import MACHINES, Mode
 from quorumlog.processes.channel import serve
 from quorumlog.processes.node import NodeWorker
 
@@ -42,9 +43,7 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
 
 class BenchWorker(NodeWorker):
     def __init__(self) -> None:
-        super().__init__(
-            {name: lambda name=name: make_machine(name) for name in ("none", "python")}
-        )
+        super().__init__({name: partial(make_machine, name) for name in MACHINES})
 
     def load(
         self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str

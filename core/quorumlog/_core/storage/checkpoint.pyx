@@ -159,7 +159,7 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
-    track.unnamed = entry.name_bytes == 0
+    track.unnamed = False              # the recovery that wrote this has judged the loss of its open record
 
 
 cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, wsn_t wsn) noexcept nogil:
