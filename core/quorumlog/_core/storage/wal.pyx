@@ -22,7 +22,7 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
@@ -140,7 +140,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     wal.sync_group_bytes_max = options.sync_group_bytes_max
     if wal.sync_group_bytes_max > BATCH_BODY_BYTES_MAX or wal.sync_group_bytes_max == 0:
         wal.sync_group_bytes_max = BATCH_BODY_BYTES_MAX
-    wal.spare_segments = options.spare_segments if options.spare_segments <= 8 else 8
+    wal.spare_segments = min(options.spare_segments, <uint32_t>SPARES_MAX)
     wal.direct = options.direct
     wal.cache_bytes = options.cache_bytes
     status[0] = allocate(wal)
