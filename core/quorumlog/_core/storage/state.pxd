@@ -102,6 +102,7 @@ cdef struct PlanSlot:
     bint done
     int error
     uint64_t number
+    uint64_t bytes
     wsn_t last
     Segment* segment
     bint is_footer

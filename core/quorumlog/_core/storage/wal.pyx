@@ -386,6 +386,7 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
     plan.bytes = 0
     for i in range(slot.part_count):
         plan.bytes += slot.parts[i].iov_len
+    slot.bytes = plan.bytes
     plan.offset = segment.end - plan.bytes
     plan.synced_by_write = slot.part_count == 1 and slot.parts[0].iov_base == slot.staging \
         and segment.direct_fd >= 0
@@ -419,6 +420,15 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept n
     if status == ERR_AGAIN:
         return plan_footer(wal, slot)
     return status
+
+
+cdef bint wal_ready(Wal* wal) noexcept nogil:
+    cdef bint ready = wal.active != NULL
+    if not ready:
+        lock(&wal.spare_mutex)
+        ready = wal.spares.count > 0
+        unlock(&wal.spare_mutex)
+    return ready
 
 
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
@@ -502,6 +512,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
         store_u32(&wal.poisoned, 1)
     else:
         add_u64_relaxed(&wal.syncs, 1)
+        add_u64_relaxed(&wal.bytes_written, slot.bytes)
     while again:
         again = False
         for i in range(SLOTS):
@@ -532,7 +543,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
         result = wal.files.sync(wal.files.self, plan.fd)
     if result < 0:
         return <int>-result
-    add_u64_relaxed(&wal.bytes_written, plan.bytes)
     return 0
 
 
