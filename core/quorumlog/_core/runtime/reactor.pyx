@@ -28,7 +28,7 @@ from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, th
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
-    writer_completed, writer_kind, writer_submit)
+    writer_completed, writer_kind, writer_prepare, writer_submit)
 from quorumlog._core.storage.wal cimport (
     WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_ready,
     wal_status)
