@@ -4,6 +4,7 @@ import errno
 import random
 
 import pytest
+
 from quorumlog._core.bridge.testing_storage import FaultyFiles
 
 OK, AGAIN, POISONED, USAGE, NOT_FOUND, COMPACTED, CORRUPT = 0, 51, 45, 1, 52, 12, 42
@@ -217,7 +218,13 @@ def test_rolls_over_many_segments(open_log):
     assert group["runs"] == [(1, 1), (151, 2), (301, 3), (451, 4)]
     assert again.report()["groups"][8]["hard_state"] == (3, 4)
     for i in range(200):
-        assert again.read(GROUP, 3 * i + 2) == (OK, 3 * i + 1, 1 + i // 50, entries(3, 10_000, i), again_wsn(i))
+        assert again.read(GROUP, 3 * i + 2) == (
+            OK,
+            3 * i + 1,
+            1 + i // 50,
+            entries(3, 10_000, i),
+            again_wsn(i),
+        )
 
 
 def again_wsn(i):
