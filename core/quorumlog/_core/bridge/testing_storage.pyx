@@ -417,8 +417,8 @@ cdef class StepLog:
         if status != OK:
             return status, 0, 0, 0, 0, False, 0
         self.plans[plan.number] = (<const char*>&plan)[:sizeof(WritePlan)]
-        return status, plan.number, plan.offset, plan.bytes, plan.last, bool(plan.synced_by_write),
-        plan.part_count
+        return (status, plan.number, plan.offset, plan.bytes, plan.last, bool(plan.synced_by_write),
+                plan.part_count)
 
     def execute(self, uint64_t number):
         cdef WritePlan plan

@@ -58,7 +58,7 @@ cdef struct RecoveredGroup:
     TermRun* runs                     # a term run reaches to the next one's first; covering first..last
     uint32_t run_count
     index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F); 0: none
-    term_t unproved_term              # of the newest of them: votes compare with both
+    term_t unproved_term              # of the newest of them: a vote's log must reach both
     index_t faulty_first              # != 0: corrupt entries from here on (bad records at or below F)
     index_t faulty_last
     bint hard_state_damaged           # both writings bad: treat the group as wiped
