@@ -411,12 +411,11 @@ def test_random_histories(open_log):
         model[group] = held, first, vote
     log.settle()
     for group, (held, first, _) in model.items():
-        at = first
-        while at <= len(held):
+        for at in range(first, len(held) + 1):
             status, start, _, got, _ = log.read(group, at)
             assert (status, start) == (OK, held[at - 1][1])
             assert got == [payload for payload, _ in held[start - 1 : start - 1 + len(got)]]
-            at = start + len(got)
+            assert start <= at < start + len(got)
         assert log.read(group, len(held) + 1)[0] == NOT_FOUND
 
 
