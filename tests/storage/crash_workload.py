@@ -259,6 +259,14 @@ def prefixes(workload: Workload) -> Iterator[tuple[int, VirtualDisk]]:
             disk.replay(workload.disk, recorded)
 
 
+def terms_of(found: dict[str, object]) -> dict[int, int]:
+    """Terms by index, as the runs of the report have them."""
+    terms = {}
+    for index in range(int(str(found["first"])), int(str(found["last"])) + 1):
+        terms[index] = [term for first, term in found["runs"] if first <= index][-1]  # type: ignore[attr-defined]
+    return terms
+
+
 def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
     """Acknowledged is within recovered, recovered within issued, votes never go back, a crash is no corruption."""
     groups = log.groups
@@ -273,6 +281,7 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
             continue
         found = groups[group]
         entries = log.entries(group)
+        assert terms_of(found) == {i: term for i, (term, _) in entries.items()}, f"group {group}: wrong term runs"
         assert not found["hard_state_damaged"], f"group {group}: a torn hard state is called damaged"
         assert found["faulty"] == (0, 0), f"group {group}: a torn record is called corrupt: {log.detail}"
         assert found["hard_state"] in [s.hard_state for s in binding], (
