@@ -10,7 +10,7 @@ import pytest
 import quorumlog as ql
 
 FAST = ql.RaftOptions(election_timeout=0.15, heartbeat=0.03)
-SMALL = ql.NodeOptions(segment_bytes=4 << 20, spare_segments=1)
+SMALL = ql.NodeOptions(segment_bytes=8 << 20, spare_segments=1)
 
 
 class Recorder(ql.StateMachine):

@@ -14,7 +14,7 @@ COMPACTED, NOT_FOUND, USAGE = 12, 52, 1
 class SlowLog:
     def __init__(self) -> None:
         self.first, self.term_before = 1, 0
-        self.batches: list[dict[str, int]] = []       # first, last, term, wsn
+        self.batches: list[dict[str, int]] = []  # first, last, term, wsn
         self.flushed_wsn = 0
 
     @property
@@ -50,7 +50,9 @@ class GroupLogMachine(RuleBasedStateMachine):
         self.wsn += gap
         first = self.slow.last + 1
         self.fast.append(first, count, self.term, self.wsn)
-        self.slow.batches.append({"first": first, "last": first + count - 1, "term": self.term, "wsn": self.wsn})
+        self.slow.batches.append(
+            {"first": first, "last": first + count - 1, "term": self.term, "wsn": self.wsn}
+        )
 
     @rule(data=st.data())
     def truncate(self, data: st.DataObject) -> None:
@@ -88,7 +90,11 @@ class GroupLogMachine(RuleBasedStateMachine):
     @invariant()
     def cursors_agree(self) -> None:
         fast, slow = self.fast.cursors, self.slow
-        assert (fast["first"], fast["last"], fast["flushed"]) == (slow.first, slow.last, slow.flushed)
+        assert (fast["first"], fast["last"], fast["flushed"]) == (
+            slow.first,
+            slow.last,
+            slow.flushed,
+        )
         assert fast["last_term"] == slow.term(slow.last)
 
     @invariant()
@@ -104,7 +110,7 @@ class GroupLogMachine(RuleBasedStateMachine):
             while run > slow.first and slow.term(run - 1) == slow.term(index):
                 run -= 1
             assert self.fast.run_first(index) == run
-        for term in range(0, self.term + 2):
+        for term in range(self.term + 2):
             below = [i for i in range(slow.first, slow.last + 1) if slow.term(i) <= term]
             assert self.fast.last_of_term(term) == max(below, default=slow.first - 1)
 
@@ -144,19 +150,23 @@ def test_a_late_completion_of_a_truncated_write_moves_nothing() -> None:
     assert log.flush(12)
 
 
-@pytest.mark.parametrize(("first", "before", "last", "runs"), [
-    (0, 0, 0, []),                       # no index 0
-    (1, 0, 5, []),                       # terms missing
-    (1, 0, 0, [(1, 1)]),                 # terms of nothing
-    (5, 3, 9, [(6, 3)]),                 # begins too late
-    (5, 3, 9, [(5, 2)]),                 # falls behind the term before
-    (1, 0, 9, [(1, 2), (5, 1)]),         # falls
-    (1, 0, 9, [(1, 1), (1, 2)]),         # twice the same place
-    (1, 0, 9, [(1, 1), (10, 2)]),        # behind the end
-    (1, 0, 9, [(1, 0)]),                 # no term
-])
+@pytest.mark.parametrize(
+    ("first", "before", "last", "runs"),
+    [
+        (0, 0, 0, []),  # no index 0
+        (1, 0, 5, []),  # terms missing
+        (1, 0, 0, [(1, 1)]),  # terms of nothing
+        (5, 3, 9, [(6, 3)]),  # begins too late
+        (5, 3, 9, [(5, 2)]),  # falls behind the term before
+        (1, 0, 9, [(1, 2), (5, 1)]),  # falls
+        (1, 0, 9, [(1, 1), (1, 2)]),  # twice the same place
+        (1, 0, 9, [(1, 1), (10, 2)]),  # behind the end
+        (1, 0, 9, [(1, 0)]),  # no term
+    ],
+)
 def test_runs_that_make_no_log_are_refused(
-        first: int, before: int, last: int, runs: list[tuple[int, int]]) -> None:
+    first: int, before: int, last: int, runs: list[tuple[int, int]]
+) -> None:
     assert Log().restore(first, before, last, runs) == USAGE
 
 

@@ -17,7 +17,7 @@ def test_appends_leave_room_for_what_must_go() -> None:
         box.message(5)
         appends += 1
     assert appends >= 256
-    for _ in range(4200):                # an answer for each pending read, and a few for each peer
+    for _ in range(4200):  # an answer for each pending read, and a few for each peer
         box.message(7)
 
 

@@ -68,7 +68,9 @@ def test_nothing_is_sent_to_who_cannot_be_reached() -> None:
     assert not peer.may_send()
 
 
-def drive(peer: Peer, rate_bytes_per_ms: int, round_trip_ms: int, ms: int, window_full: bool) -> None:
+def drive(
+    peer: Peer, rate_bytes_per_ms: int, round_trip_ms: int, ms: int, window_full: bool
+) -> None:
     """A peer that acknowledges what was sent a round trip ago."""
     size = 16 * KIB
     now, last = 0, 0

@@ -1,4 +1,4 @@
-"""Sentences of "In Search of an Understandable Consensus Algorithm" (extended version), one test each.
+"""Sentences of "In Search of an Understandable Consensus Algorithm", one test each.
 
 Figures 7 and 8 are plays: tests/transcripts/repair_figure_7.txt, commit_figure_8*.txt.
 """
@@ -27,6 +27,7 @@ def filled(logs: dict[int, list[int]], terms: dict[int, int], *, start: bool = T
 
 # 5.1 Raft basics
 
+
 @pytest.mark.parametrize("role", ["follower", "candidate", "leader"])
 def test_5_1_a_larger_term_is_taken_on_and_makes_a_follower(role: str) -> None:
     world = World(3)
@@ -40,7 +41,11 @@ def test_5_1_a_larger_term_is_taken_on_and_makes_a_follower(role: str) -> None:
         world.live(0)
     assert world.role(1) == role
     world.hand_over(Letter.forge("heartbeat", 2, 1, 9, round=1))
-    assert (world.role(1), status(world, 1, "term"), status(world, 1, "leader")) == ("follower", 9, 2)
+    assert (world.role(1), status(world, 1, "term"), status(world, 1, "leader")) == (
+        "follower",
+        9,
+        2,
+    )
 
 
 def test_5_1_a_request_of_a_stale_term_is_rejected() -> None:
@@ -58,6 +63,7 @@ def test_5_1_a_request_of_a_stale_term_is_rejected() -> None:
 
 
 # 5.2 Leader election
+
 
 def test_5_2_servers_start_as_followers() -> None:
     world = World(3)
@@ -90,14 +96,28 @@ def test_5_2_a_candidate_increments_its_term_votes_for_itself_and_asks_all() -> 
     world.timeout(1)
     world.deliver(name="pre-vote")
     world.deliver(name="pre-vote-reply")
-    assert (world.role(1), status(world, 1, "term"), status(world, 1, "vote")) == ("candidate", 1, 1)
+    assert (world.role(1), status(world, 1, "term"), status(world, 1, "vote")) == (
+        "candidate",
+        1,
+        1,
+    )
     asked = world.waiting(1, name="vote")
     assert [x.target for x in asked] == [2, 3, 4, 5]
     assert {x.term for x in asked} == {1}
 
 
-@pytest.mark.parametrize(("count", "votes", "wins"), [(3, 1, True), (5, 1, False), (5, 2, True), (7, 2, False),
-                                                      (7, 3, True), (4, 1, False), (4, 2, True)])
+@pytest.mark.parametrize(
+    ("count", "votes", "wins"),
+    [
+        (3, 1, True),
+        (5, 1, False),
+        (5, 2, True),
+        (7, 2, False),
+        (7, 3, True),
+        (4, 1, False),
+        (4, 2, True),
+    ],
+)
 def test_5_2_a_majority_of_votes_wins(count: int, votes: int, wins: bool) -> None:
     world = World(count)
     world.timeout(1)
@@ -109,11 +129,15 @@ def test_5_2_a_majority_of_votes_wins(count: int, votes: int, wins: bool) -> Non
     assert (world.role(1) == "leader") == wins
 
 
-def test_5_2_each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served() -> None:
+def test_5_2_each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served() -> (
+    None
+):
     world = World(3)
     for candidate, expected in [(1, 1), (2, 0), (1, 1)]:
         world.network.clear()
-        world.hand_over(Letter.forge("vote", candidate, 3, 4, last_index=0, last_term=0, proposed=4))
+        world.hand_over(
+            Letter.forge("vote", candidate, 3, 4, last_index=0, last_term=0, proposed=4)
+        )
         assert [x.fields["granted"] for x in world.waiting(3)] == [expected]
     assert status(world, 3, "vote") == 1
 
@@ -154,6 +178,7 @@ def test_5_2_a_leader_sends_heartbeats_to_all() -> None:
 
 # 5.3 Log replication
 
+
 def test_5_3_an_entry_is_committed_once_a_majority_has_replicated_it() -> None:
     world = World(5)
     world.elect(1)
@@ -179,7 +204,9 @@ def test_5_3_the_consistency_check_refuses_an_append_that_does_not_meet_the_log(
     for prev, prev_term in [(3, 1), (2, 2)]:
         world.network.clear()
         batch = world.pool.make([b"x"], term=2, first=prev + 1, stamp=True)
-        world.hand_over(Letter.forge("append", 2, 1, 2, prev_index=prev, prev_term=prev_term, batches=[batch]))
+        world.hand_over(
+            Letter.forge("append", 2, 1, 2, prev_index=prev, prev_term=prev_term, batches=[batch])
+        )
         assert [x.fields["rejected"] for x in world.waiting(1)] == [1]
         assert status(world, 1, "last") == 2
 
@@ -208,27 +235,36 @@ def test_5_3_a_leader_never_overwrites_or_deletes_its_own_entries() -> None:
 
 # 5.4 Safety
 
-@pytest.mark.parametrize(("candidate", "voter", "granted"), [
-    ([1, 1], [1, 1], True),
-    ([1, 1, 1], [1, 1], True),
-    ([1], [1, 1], False),
-    ([1, 2], [1, 1, 1], True),           # the later term is more up to date
-    ([1, 1, 1], [1, 2], False),
-    ([], [1], False),
-    ([1], [], True),
-])
+
+@pytest.mark.parametrize(
+    ("candidate", "voter", "granted"),
+    [
+        ([1, 1], [1, 1], True),
+        ([1, 1, 1], [1, 1], True),
+        ([1], [1, 1], False),
+        ([1, 2], [1, 1, 1], True),  # the later term is more up to date
+        ([1, 1, 1], [1, 2], False),
+        ([], [1], False),
+        ([1], [], True),
+    ],
+)
 def test_5_4_1_a_vote_only_for_a_log_at_least_as_up_to_date(
-        candidate: list[int], voter: list[int], granted: bool) -> None:
+    candidate: list[int], voter: list[int], granted: bool
+) -> None:
     world = filled({1: voter, 2: [], 3: []}, {1: 3, 2: 3, 3: 3})
     last_term = candidate[-1] if candidate else 0
     for kind, term, proposed in [("pre-vote", 3, 4), ("vote", 4, 4)]:
         world.network.clear()
-        world.hand_over(Letter.forge(kind, 2, 1, term, last_index=len(candidate), last_term=last_term,
-                                     proposed=proposed))
+        world.hand_over(
+            Letter.forge(
+                kind, 2, 1, term, last_index=len(candidate), last_term=last_term, proposed=proposed
+            )
+        )
         assert [x.fields["granted"] for x in world.waiting(1)] == [granted]
 
 
 # 5.5 Follower and candidate crashes
+
 
 def test_5_5_requests_are_idempotent() -> None:
     world = World(3)
@@ -256,6 +292,7 @@ def test_5_5_a_crashed_follower_catches_up() -> None:
 
 
 # 8 Client interaction
+
 
 def test_8_a_leader_commits_a_blank_entry_at_the_start_of_its_term() -> None:
     world = World(3)

@@ -7,6 +7,7 @@ import resource
 import select
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,28 @@ def test_closing_waits_for_what_is_outstanding(home, kind, file):
     writer.submit(2, file, 1_000_000, [b"y" * 1_000_000])
     writer.close()
     assert os.pread(file, 2_000_001, 0) == b"x" * 1_000_000 + b"y" * 1_000_000 + b"."
+
+
+def test_what_an_ended_thread_submitted_is_carried_out(home, kind, tmp_path):
+    """The kernel gives up io_uring requests that wait when their thread ends."""
+    for number in range(20):
+        path = tmp_path / f"file-{number}"
+        path.write_bytes(b"." * (1 << 20))
+        descriptor = os.open(path, os.O_RDWR)
+        folder = home / str(number)
+        folder.mkdir(mode=0o700)
+        writer = WriterUnderTest(os.fsencode(folder), kind)
+
+        def submit(writer=writer, descriptor=descriptor):
+            writer.submit(1, descriptor, 0, [b"x" * 500_000])
+            writer.submit(2, descriptor, 500_000, [b"y" * 500_000])
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        thread.join()
+        writer.close()
+        assert os.pread(descriptor, 1_000_001, 0) == b"x" * 500_000 + b"y" * 500_000 + b"."
+        os.close(descriptor)
 
 
 # --- Failures ---------------------------------------------------------------------------------
@@ -324,18 +347,23 @@ def test_threads_are_gone_after_closing(home, kind):
 # --- Plans of a real log ----------------------------------------------------------------------
 
 
-def drive(writer: WriterUnderTest, until_wsn: int) -> None:
-    """Plans what there is to plan, completes what is done, until `until_wsn` is durable."""
+def drive(writer: WriterUnderTest, until_wsn: int) -> list[int]:
+    """Plans what there is to plan, completes what is done, until `until_wsn` is durable.
+
+    Returns how many parts each plan had.
+    """
+    parts = []
     while writer.flushed() < until_wsn:
-        while not isinstance(writer.plan(), int):
-            pass
+        while not isinstance(planned := writer.plan(), int):
+            parts.append(planned[2])
         number, error = wait_for(writer)
         assert error == 0
         writer.complete(number, error)
+    return parts
 
 
 def entries_of(first: int, count: int) -> list[bytes]:
-    return [b"entry %d " % index * (index % 50) for index in range(first, first + count)]
+    return [b"entry %d " % index * (index % 7) for index in range(first, first + count)]
 
 
 @pytest.mark.parametrize("direct", [False, True])
@@ -365,7 +393,7 @@ def test_many_small_batches_make_one_write(home, kind):
         wsn = 0
         for index in range(1, 1501):
             wsn = writer.append(index, 1, [b"x" * 100])
-        drive(writer, wsn)
+        assert max(drive(writer, wsn)) > 1024
     with contextlib.closing(WriterUnderTest(os.fsencode(home), kind)) as writer:
         assert writer.recovered()["groups"][17] == (1, 1500)
         assert writer.read(1500) == [b"x" * 100]
@@ -373,5 +401,14 @@ def test_many_small_batches_make_one_write(home, kind):
 
 def test_spare_segments_get_ready_by_themselves(writer):
     while writer.spare_segments() < 2:
-        writer.prepare()
         os.sched_yield()
+
+
+def test_spare_segments_are_replaced_as_they_are_used(home, kind):
+    """Without a word from outside: five segments' worth of entries, and two are ready again."""
+    with contextlib.closing(WriterUnderTest(os.fsencode(home), kind, 1 << 20)) as writer:
+        writer.open_group()
+        for index in range(1, 51):
+            drive(writer, writer.append(index, 1, [b"x" * 100_000]))
+        while writer.spare_segments() < 2:
+            os.sched_yield()

@@ -4,7 +4,8 @@ A play is a text file.  Lines that begin with "> " are commands; the indented li
 behind one are what happened; all else is prose.  `pytest --rewrite` writes what happens
 now into the files, for a reader of the diff to judge.
 
-    nodes N [manual] [small]    a new world; manual: writes wait for `flush`; small: one batch a message
+    nodes N [manual] [small]    a new world; manual: writes wait for `flush`;
+                                small: one batch a message
     timeout N                   N's clock reaches its deadline
     elect N                     N times out when nobody has heard a leader; milestones only
     pass MS                     time goes by, everything is delivered; milestones only
@@ -64,7 +65,8 @@ class Stage:
         status = node.status()
         leader = f", follows {status['leader']}" if status["leader"] not in (0, number) else ""
         unproved = f", unproved to {status['unproved_last']}" if status["unproved_last"] else ""
-        return f"{number}: {status['role']} in term {status['term']}{leader}, commit {status['commit']}{unproved}"
+        said = f"{status['role']} in term {status['term']}{leader}, commit {status['commit']}"
+        return f"{number}: {said}{unproved}"
 
     def do_logs(self, words: list[str]) -> list[str]:
         found = []
@@ -112,7 +114,10 @@ class Stage:
         self.world.deliver(*self.route(words))
 
     def do_drop(self, words: list[str]) -> list[str]:
-        return [f"lost from {x.sender} to {x.target}: {x!r}" for x in self.world.drop(*self.route(words))]
+        return [
+            f"lost from {x.sender} to {x.target}: {x!r}"
+            for x in self.world.drop(*self.route(words))
+        ]
 
     def do_double(self, words: list[str]) -> list[str]:
         twice = self.world.waiting(*self.route(words))
@@ -142,9 +147,8 @@ class Stage:
         self.world.start(int(words[0]), unproved_last=unproved)
 
     def do_tear(self, words: list[str]) -> list[str]:
-        return [
-            f"{words[0]} loses the end of its log, which reached {self.world.tear(int(words[0]), int(words[1]))}"
-        ]
+        reached = self.world.tear(int(words[0]), int(words[1]))
+        return [f"{words[0]} loses the end of its log, which reached {reached}"]
 
     def do_fill(self, words: list[str]) -> None:
         line = " ".join(words)

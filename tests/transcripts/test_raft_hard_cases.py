@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quorumlog._core.bridge.testing_raft import Letter, Record
+from quorumlog._core.bridge.testing_raft import Letter, RaftNode, Record
 from world import MS, World
 
 NOT_LEADER, OVERLOADED = 10, 11
@@ -29,14 +29,32 @@ def follower(terms: list[int], term: int, **options: Any) -> World:
 
 def entry(world: World, index: int, term: int, **options: Any) -> Record:
     """As World.fill makes it, so that the same index and term is the same entry."""
-    return world.pool.make([b"%d@%d" % (index, term)], term=term, first=index, stamp=True, **options)
+    return world.pool.make(
+        [b"%d@%d" % (index, term)], term=term, first=index, stamp=True, **options
+    )
 
 
-def append(world: World, prev: int, prev_term: int, terms: list[int], *, term: int, commit: int = 0,
-           sender: int = 2) -> Letter:
+def append(
+    world: World,
+    prev: int,
+    prev_term: int,
+    terms: list[int],
+    *,
+    term: int,
+    commit: int = 0,
+    sender: int = 2,
+) -> Letter:
     batches = [entry(world, prev + 1 + i, t) for i, t in enumerate(terms)]
-    return Letter.forge("append", sender, 1, term, prev_index=prev, prev_term=prev_term, commit=commit,
-                        batches=batches)
+    return Letter.forge(
+        "append",
+        sender,
+        1,
+        term,
+        prev_index=prev,
+        prev_term=prev_term,
+        commit=commit,
+        batches=batches,
+    )
 
 
 def hear(world: World, letter: Letter) -> list[Letter]:
@@ -61,6 +79,7 @@ def commit(world: World, number: int = 1) -> int:
 
 
 # Appends received
+
 
 def test_a_r2_commit_stays_within_what_this_request_verified() -> None:
     world = follower([1] * 9 + [2] * 3, 3)
@@ -100,7 +119,9 @@ def test_a_r5_an_ack_covers_the_request_and_no_more() -> None:
 
 def test_a_r26_a_gap_into_an_empty_log_is_refused() -> None:
     world = follower([], 1)
-    letter = Letter.forge("append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 9, 1)])
+    letter = Letter.forge(
+        "append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 9, 1)]
+    )
     assert hear(world, letter) == []
     assert (terms_of(world), errors(world)) == ([], 1)
     (reply,) = hear(world, append(world, 8, 1, [1], term=1))
@@ -111,12 +132,41 @@ def test_a_r26_a_gap_into_an_empty_log_is_refused() -> None:
 
 def test_a_r27_batches_must_follow_prev() -> None:
     world = follower([1, 1], 1)
-    letter = Letter.forge("append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 3, 1)])
+    letter = Letter.forge(
+        "append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 3, 1)]
+    )
     assert hear(world, letter) == []
-    letter = Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1,
-                          batches=[entry(world, 3, 1), entry(world, 5, 1)])
+    letter = Letter.forge(
+        "append",
+        2,
+        1,
+        1,
+        prev_index=2,
+        prev_term=1,
+        batches=[entry(world, 3, 1), entry(world, 5, 1)],
+    )
     assert hear(world, letter) == []
     assert (terms_of(world), errors(world)) == ([1, 1], 2)
+
+
+def test_a_m9_what_lies_before_the_head_is_skipped_and_acknowledged() -> None:
+    world = World(1)
+    node = RaftNode(1, [1, 2, 3], term=1, first=11, term_before_first=1, last=12, runs=[(11, 1)])
+    for prev, last in [(5, 13), (0, 9), (10, 12), (3, 3)]:
+        batches = [entry(world, i, 1) for i in range(prev + 1, last + 1)]
+        letter = Letter.forge(
+            "append", 2, 1, 1, prev_index=prev, prev_term=min(prev, 1), commit=99, batches=batches
+        )
+        effects = node.receive(0, letter)
+        assert [record.first for _, record in effects["writes"]] == ([13] if last == 13 else [])
+        assert [x.fields["match"] for x in effects["letters"]] == [last]
+        assert effects["commit"] >= 10
+    across = world.pool.make([b"a"] * 4, term=1, first=9, stamp=True)
+    effects = node.receive(
+        0, Letter.forge("append", 2, 1, 1, prev_index=8, prev_term=1, batches=[across])
+    )
+    assert effects["letters"] == []
+    assert node.status()["peer_errors"] == 1
 
 
 def test_what_is_committed_is_never_truncated() -> None:
@@ -132,9 +182,15 @@ def test_the_same_index_and_term_with_other_contents_is_a_peer_error() -> None:
     world = follower([1, 1], 1)
     hear(world, append(world, 2, 1, [1], term=1))
     longer = world.pool.make([b"3@1", b"4@1"], term=1, first=3, stamp=True)
-    assert hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[longer])) == []
+    assert (
+        hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[longer]))
+        == []
+    )
     other = world.pool.make([b"other"], term=1, first=3, stamp=True)
-    assert hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[other])) == []
+    assert (
+        hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[other]))
+        == []
+    )
     assert (terms_of(world), errors(world)) == ([1, 1, 1], 2)
 
 
@@ -148,13 +204,16 @@ def test_a_batch_is_never_split_by_a_peer() -> None:
 
 # Terms and votes
 
+
 def test_a_r6_a_vote_is_durable_before_anybody_hears_of_it() -> None:
     world = World(3, manual=True)
     world.timeout(1)
     world.deliver()
     world.deliver(3, 1)
     assert world.role(1) == "candidate"
-    assert world.waiting(1, name="vote") == [], "not even the request leaves before the own vote is on disk"
+    assert world.waiting(1, name="vote") == [], (
+        "not even the request leaves before the own vote is on disk"
+    )
     world.flush(1)
     world.deliver(1, 2, "vote")
     assert world.waiting(2, name="vote-reply") == []
@@ -169,7 +228,9 @@ def test_a_r6_a_vote_is_durable_before_anybody_hears_of_it() -> None:
     asked = Letter.forge("vote", 2, 3, 1, last_index=9, last_term=1, proposed=1)
     world.network.clear()
     world.hand_over(asked)
-    assert [x.fields["granted"] for x in world.waiting(3, 2)] == [0], "one vote in a term, restarts included"
+    assert [x.fields["granted"] for x in world.waiting(3, 2)] == [0], (
+        "one vote in a term, restarts included"
+    )
 
 
 def test_a_r7_a_doubled_vote_is_one_vote() -> None:
@@ -213,8 +274,12 @@ def test_a_r11_a_disruptive_node_changes_nothing_while_a_leader_is_heard() -> No
     world.elect(1)
     world.live(50)
     for number in (1, 2):
-        world.hand_over(Letter.forge("vote", 3, number, 50, last_index=99, last_term=49, proposed=50))
-        world.hand_over(Letter.forge("pre-vote", 3, number, 50, last_index=99, last_term=49, proposed=51))
+        world.hand_over(
+            Letter.forge("vote", 3, number, 50, last_index=99, last_term=49, proposed=50)
+        )
+        world.hand_over(
+            Letter.forge("pre-vote", 3, number, 50, last_index=99, last_term=49, proposed=51)
+        )
     assert [world.nodes[n].status()["term"] for n in (1, 2)] == [1, 1]
     assert world.role(1) == "leader"
 
@@ -235,6 +300,33 @@ def test_a_r12_one_cut_link_stops_nobody(leader: int, a: int, b: int, one_way: b
     world.live(500)
     assert world.committed_last > before
     assert world.nodes[1].status()["term"] <= first + 1, "elections end"
+
+
+def test_a_lost_connection_to_the_leader_brings_the_election_forward() -> None:
+    world = World(3)
+    world.elect(1)
+    world.live(50)
+    world.crash(1)
+    for number in (2, 3):
+        world.reachable(number, 1, False)
+        assert world.nodes[number].deadline_ns < world.nodes[number].clock_ns + 121 * MS
+    world.live(130)
+    assert world.leader() in (2, 3)
+
+
+def test_a_lost_connection_to_a_living_leader_deposes_nobody() -> None:
+    world = World(3)
+    world.elect(1)
+    for _ in range(20):
+        world.reachable(3, 1, False)
+        world.live(25)
+    assert world.role(1) == "leader"
+    assert {world.nodes[n].status()["term"] for n in world.numbers} == {1}
+    world.cut(1, 3)
+    world.reachable(3, 1, False)
+    world.live(1000)
+    assert world.role(1) == "leader"
+    assert {world.nodes[n].status()["term"] for n in world.numbers} == {1}
 
 
 def test_a_r25_a_deposed_leader_stamps_nothing_with_the_new_term() -> None:
@@ -262,11 +354,17 @@ def test_a_r29_a_pre_vote_has_no_side_effects() -> None:
 def test_a_r30_the_sender_is_who_the_envelope_says() -> None:
     world = follower([1], 1)
     for sender in (1, 9, 0):
-        assert hear(world, Letter.forge("pre-vote", sender, 1, 1, last_index=5, last_term=5, proposed=2)) == []
+        assert (
+            hear(
+                world, Letter.forge("pre-vote", sender, 1, 1, last_index=5, last_term=5, proposed=2)
+            )
+            == []
+        )
     assert errors(world) == 3
 
 
 # The leader
+
 
 def test_a_r14_a_leader_in_a_minority_answers_no_read() -> None:
     world = World(3)
@@ -444,7 +542,7 @@ HUGE = (1 << 64) - 1
 
 
 @pytest.mark.parametrize("value", [0, 1, 5, 1 << 62, HUGE])
-@pytest.mark.parametrize("kind", range(0, 16))
+@pytest.mark.parametrize("kind", range(16))
 @pytest.mark.parametrize("role", ["follower", "leader"])
 def test_nonsense_neither_crashes_nor_harms(role: str, kind: int, value: int) -> None:
     world = World(3)
@@ -464,7 +562,7 @@ def test_nonsense_neither_crashes_nor_harms(role: str, kind: int, value: int) ->
             letter.set_value(position, value)
         world.hand_over(letter)
     world.network.clear()
-    assert terms_of(world)[:len(before)] == before
+    assert terms_of(world)[: len(before)] == before
     world.live(1500)
     leader = world.leader()
     assert leader is not None

@@ -46,7 +46,11 @@ class Play:
             if world.cuts:
                 world.heal()
             else:
-                world.cut(draw.choice(world.numbers), draw.choice(world.numbers), one_way=draw.random() < 0.3)
+                world.cut(
+                    draw.choice(world.numbers),
+                    draw.choice(world.numbers),
+                    one_way=draw.random() < 0.3,
+                )
         number = self.someone()
         if number is None:
             return
@@ -59,7 +63,9 @@ class Play:
             world.advance(draw.choice([1, 5, 20]))
         elif what < 0.95:
             target = world.leader() if draw.random() < 0.8 else number
-            world.propose(target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3]))
+            world.propose(
+                target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3])
+            )
         elif what < 0.98:
             self.read += 1
             world.read(number, self.read)
@@ -84,7 +90,9 @@ class Play:
             world.start(number)
         elif node.pending and draw.random() < 0.5:
             # A power cut that tears: some of what was pending is there, the rest is unproved.
-            ends = [record.last for _, record in node.pending if record.kind in ("entries", "blank")]
+            ends = [
+                record.last for _, record in node.pending if record.kind in ("entries", "blank")
+            ]
             world.crash(number, keep=draw.randrange(len(node.pending)))
             end = world.end_on_disk(number)
             world.start(number, unproved_last=max([e for e in ends if e > end], default=0))

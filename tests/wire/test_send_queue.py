@@ -121,8 +121,9 @@ def test_clearing_inside_a_frame_starts_the_next_stream_at_a_frame() -> None:
     queue.push(control(2).native())
     assert queue.clear() == 2
     queue.push(bulk(3, [100]).native())
+    queue.push(control(4).native())
     data, done = queue.write(1 << 20)
-    assert (data, done) == (bulk(3, [100]).encode(), 1)
+    assert (data, done) == (control(4).encode() + bulk(3, [100]).encode(), 2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])

@@ -1,7 +1,7 @@
 """Hostile bytes: mutated valid streams and noise never crash, and never deliver what wasn't sent.
 
-`QUORUMLOG_FUZZ_CASES` sets the number of cases (`make fuzz` uses more), `QUORUMLOG_FUZZ_SEED` the
-first seed.  A failure names the seed that repeats it.
+`QUORUMLOG_FUZZ_CASES` sets the number of cases, QUORUMLOG_DEPTH=deep (`make fuzz`) a large one, and
+`QUORUMLOG_FUZZ_SEED` the first seed.  A failure names the seed that repeats it.
 """
 
 import os
@@ -13,7 +13,8 @@ from wire_oracle import DIALER, Body, Frame, body, crc, proof
 
 from quorumlog._core.bridge import testing_wire as core
 
-CASES = int(os.environ.get("QUORUMLOG_FUZZ_CASES", "6000"))
+DEEP = os.environ.get("QUORUMLOG_DEPTH") == "deep"
+CASES = int(os.environ.get("QUORUMLOG_FUZZ_CASES", "400000" if DEEP else "6000"))
 SEED = int(os.environ.get("QUORUMLOG_FUZZ_SEED", "0"))
 ERR_PEER, ERR_MEMORY, ERR_AGAIN = 30, 50, 51
 NODE, PEER = 1, 2
@@ -79,9 +80,7 @@ def reseal(rng: random.Random, frame: bytes) -> bytes:
     return bytes(data)
 
 
-def feed_in_pieces(
-    rng: random.Random, decoder: core.Decoder, stream: bytes
-) -> list[tuple[object, ...]]:
+def feed_in_pieces(rng: random.Random, decoder: core.Decoder, stream: bytes) -> list[tuple[object, ...]]:
     got, at = [], 0
     while at < len(stream):
         size = rng.choice([1, 7, 120, 300, 5000, 1 << 20])

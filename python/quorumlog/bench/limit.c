@@ -47,7 +47,7 @@ static void parse(int count, char **arguments, struct Options *options)
         {"directory", 1, 0, 'd'}, {0}};
     double file_mib = 0;
     int letter;
-    *options = (struct Options){.nodes = 3, .payload = 16, .batch = 4096, .seconds = 3, .warmup_seconds = 0.2};
+    *options = (struct Options){.nodes = 3, .payload = 16, .batch = 4096, .seconds = 3};
     while ((letter = getopt_long(count, arguments, "", names, NULL)) != -1) {
         if (letter == 'n') options->nodes = (int)number("nodes", optarg, 1, NODES_MAX);
         else if (letter == 'p') options->payload = (uint32_t)number("payload", optarg, 1, 1 << 20);
@@ -66,6 +66,7 @@ static void parse(int count, char **arguments, struct Options *options)
     }
     if (!options->directory)
         usage("--directory DIR is required: the log files lie there while it runs");
+    options->warmup_seconds = options->seconds < 2 ? options->seconds / 10 : 0.2;
     if (options->single)
         options->batch = options->window = 1;
     if ((uint64_t)options->payload * options->batch > 16 << 20)

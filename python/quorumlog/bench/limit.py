@@ -105,14 +105,16 @@ def run_variant(
     seconds: float = 3.0,
     mode: Literal["batch", "single"] = "batch",
     threads: bool = False,
+    file_mib: int = 0,
     directory: Path | None = None,
 ) -> dict[str, Any]:
-    """One run of one variant; its JSON object."""
+    """One run of one variant; its JSON object.  `file_mib` bounds each node's file (0: 2 GiB)."""
     program = compiled()
     with log_directory(directory) as logs:
         command = [str(program), "--variant", variant, "--nodes", str(nodes), "--mode", mode]
         command += ["--payload", str(payload), "--batch", str(batch), "--seconds", str(seconds)]
         command += ["--directory", str(logs), *(["--threads"] if threads else [])]
+        command += ["--file-mib", str(file_mib)] if file_mib else []
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as running:

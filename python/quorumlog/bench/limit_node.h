@@ -96,7 +96,7 @@ static uint64_t slot_bytes_of(const struct Options *options)
 
 static uint64_t slots_of(const struct Options *options)
 {
-    uint64_t slots = RING_BYTES / slot_bytes_of(options);
+    uint64_t slots = options->single ? 64 : RING_BYTES / slot_bytes_of(options);
     return slots < 4 ? 4 : slots > 65536 ? 65536 : slots;
 }
 

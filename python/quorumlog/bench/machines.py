@@ -17,6 +17,8 @@ class SumMachine(ql.StateMachine):
         self.total = 0
 
     def apply(self, batch: ql.Batch) -> None:
+        if not batch.is_entries:
+            return
         payload = batch.payload
         words = payload[: len(payload) // 8 * 8].view(np.uint64)
         self.entries += batch.count

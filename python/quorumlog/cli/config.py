@@ -55,6 +55,7 @@ def _node(table: dict[str, Any], base: Path) -> NodeConfig:
             f"directory = {str(directory)!r} is not there;"
             f" make it with: quorumlog init {directory} --name NAME"
         )
+    listen = _address(_text(table, "listen"), "listen")
     peers = _table(table, "peers")
     for name, address in peers.items():
         _address(address, f"peers.{name}")
@@ -63,7 +64,7 @@ def _node(table: dict[str, Any], base: Path) -> NodeConfig:
         raise BadConfig("no group: add a table [groups.NAME]")
     return NodeConfig(
         directory=directory,
-        listen=_address(_text(table, "listen"), "listen"),
+        listen=listen,
         peers=peers,
         options=_options(ql.NodeOptions, _table(table, "options"), "options"),
         groups=groups,

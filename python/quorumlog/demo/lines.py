@@ -45,9 +45,10 @@ class Lines(ql.StateMachine):
         self._passed_over = 0
 
     def apply(self, batch: ql.Batch) -> None:
+        if not batch.is_entries:  # what a new leader begins with
+            return
         new = []
-        for view in batch:
-            entry = bytes(view)
+        for entry in batch:
             line_id = int.from_bytes(entry[:ID_BYTES], "little")
             if line_id in self._seen:
                 self._passed_over += 1

@@ -34,7 +34,7 @@ class Proposers:
         self._workers = workers
         self._at_half = at_half
         self._todo = deque(chunks)
-        self._held_back = len(chunks) // 4
+        self._held_back = max(len(chunks) // 4, 1) if len(chunks) > 1 else 0
         self._lock = threading.Condition()
         self._stop = False
         self._half_of_lines = sum(len(chunk.lines) for chunk in chunks) / 2

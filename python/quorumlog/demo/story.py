@@ -104,8 +104,11 @@ class Story:
         elected = time.perf_counter() - self._killed_at
         self._proposers.release()
         self._show.say(f"{successor} leads after {elected * 1000:,.0f} ms")
-        self._until(lambda: self._resumed() is not None, "the new leader to commit")
-        without_leader = (self._resumed() or 0.0) - self._killed_at
+        self._until(
+            lambda: self._resumed() is not None or self._proposers.done, "the new leader to commit"
+        )
+        resumed = self._resumed()  # None: all was acknowledged before (an input of one proposal)
+        without_leader = elected if resumed is None else resumed - self._killed_at
         restarted = time.perf_counter()
         fleet.restart(self._killed)
         self._show.say(f"{self._killed} is restarted and catches up")

@@ -17,6 +17,7 @@ cdef class Deadline:
 
 cdef class NodeCore:
     cdef Node* node
+    cdef object __weakref__
     cdef public str name
     cdef readonly bint closed
     cdef bint forked                   # we are the child of a fork: nothing of it works here

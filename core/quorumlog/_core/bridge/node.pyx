@@ -24,6 +24,7 @@ from quorumlog._core.runtime.node cimport (
 from quorumlog._core.runtime.node_state cimport (
     COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, NodeOptions, NodeStatus, Ticket)
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
+from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
@@ -304,7 +305,14 @@ cdef class GroupCore:
 
     cdef Submission submit_batch(self, Batch* batch, bint whole):
         cdef Receipt* receipt = NULL
-        cdef int status = intake_submit_batch(&self.hosted.intake, batch, &receipt)
+        cdef uint32_t most = wal_body_bytes_max(self.core.node.wal)
+        cdef int status
+        if batch.body_bytes > most:
+            size = batch.body_bytes
+            batch_drop(batch)
+            raise errors.UsageError(
+                f"a batch of {size} bytes; with this node's segment_bytes the most is {most}: split it")
+        status = intake_submit_batch(&self.hosted.intake, batch, &receipt)
         if status != OK:
             batch_drop(batch)
             raise self.refused(status, "submit")

@@ -4,13 +4,16 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from quorumlog._core.engine.log cimport (
-    GroupLog, LogRun, log_append, log_batch, log_close, log_compact, log_flush, log_last_of_term, log_open, log_pin,
+    GroupLog, LogRun, log_append, log_batch, log_close, log_compact, log_flush, log_last_of_term, log_open,
+    log_pin,
     log_restore, log_run_first, log_term, log_truncate, log_wsn)
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport (
-    Outbox, outbox_attach, outbox_clear, outbox_close, outbox_has_room, outbox_message, outbox_open, outbox_write)
+    Outbox, outbox_attach, outbox_clear, outbox_close, outbox_has_room, outbox_message, outbox_open,
+    outbox_write)
 from quorumlog._core.engine.progress cimport (
-    Progress, progress_acked, progress_may_send, progress_open, progress_sent, progress_to_probe, progress_to_stream)
+    Progress, progress_acked, progress_may_send, progress_open, progress_sent, progress_to_probe,
+    progress_to_stream)
 from quorumlog._core.storage.batch cimport (
     KIND_ENTRIES, Batch, BatchPool, batch_drop, batch_last, batch_new, pool_close, pool_open)
 
@@ -49,13 +52,26 @@ cdef class Log:
         log_append(&self.log, batch, wsn)
         batch_drop(batch)
 
-    def truncate(self, uint64_t first): log_truncate(&self.log, first)
-    def compact(self, uint64_t first): log_compact(&self.log, first)
-    def pin(self, uint64_t first): log_pin(&self.log, first)
-    def flush(self, uint64_t wsn): return bool(log_flush(&self.log, wsn))
-    def wsn(self, uint64_t index): return log_wsn(&self.log, index)
-    def run_first(self, uint64_t index): return log_run_first(&self.log, index)
-    def last_of_term(self, uint64_t term): return log_last_of_term(&self.log, term)
+    def truncate(self, uint64_t first):
+        log_truncate(&self.log, first)
+
+    def compact(self, uint64_t first):
+        log_compact(&self.log, first)
+
+    def pin(self, uint64_t first):
+        log_pin(&self.log, first)
+
+    def flush(self, uint64_t wsn):
+        return bool(log_flush(&self.log, wsn))
+
+    def wsn(self, uint64_t index):
+        return log_wsn(&self.log, index)
+
+    def run_first(self, uint64_t index):
+        return log_run_first(&self.log, index)
+
+    def last_of_term(self, uint64_t term):
+        return log_last_of_term(&self.log, term)
 
     def term(self, uint64_t index):
         """(status, term)"""
@@ -107,10 +123,12 @@ cdef class Box:
         outbox_write(self.out, batch)
         batch_drop(batch)
 
-    def has_room(self, uint32_t batches): return bool(outbox_has_room(self.out, batches))
+    def has_room(self, uint32_t batches):
+        return bool(outbox_has_room(self.out, batches))
 
     def messages(self):
-        return [(self.out.messages[i].kind, self.out.messages[i].batch_count) for i in range(self.out.message_count)]
+        return [(self.out.messages[i].kind,
+                 self.out.messages[i].batch_count) for i in range(self.out.message_count)]
 
     def take_all(self):
         """As a runtime does: takes the references over, then clears."""
@@ -128,12 +146,20 @@ cdef class Peer:
     def __cinit__(self, uint64_t next):
         progress_open(&self.p, 2, next)
 
-    def may_send(self): return bool(progress_may_send(&self.p))
+    def may_send(self):
+        return bool(progress_may_send(&self.p))
+
     def sent(self, uint64_t last, uint64_t size_bytes, uint64_t now_ns):
         progress_sent(&self.p, last, size_bytes, now_ns)
-    def acked(self, uint64_t match, uint64_t now_ns): return bool(progress_acked(&self.p, match, now_ns))
-    def to_probe(self, uint64_t next): progress_to_probe(&self.p, next)
-    def to_stream(self): progress_to_stream(&self.p)
+
+    def acked(self, uint64_t match, uint64_t now_ns):
+        return bool(progress_acked(&self.p, match, now_ns))
+
+    def to_probe(self, uint64_t next):
+        progress_to_probe(&self.p, next)
+
+    def to_stream(self):
+        progress_to_stream(&self.p)
 
     def set_reachable(self, bint reachable):
         self.p.reachable = reachable

@@ -20,11 +20,13 @@ from quorumlog._core.engine.protocol cimport (
     Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep, batch_last,
+    KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep,
+    batch_last,
     batch_new, batch_offsets, batch_payload, batch_stamp, offsets_bytes, pool_close, pool_open)
 
 GROUP = 7
-KINDS = {KIND_ENTRIES: "entries", KIND_BLANK: "blank", KIND_HARD_STATE: "hard state", KIND_TRUNCATE: "truncate"}
+KINDS = {KIND_ENTRIES: "entries", KIND_BLANK: "blank", KIND_HARD_STATE: "hard state",
+         KIND_TRUNCATE: "truncate"}
 ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CANDIDATE: "candidate",
          ROLE_LEADER: "leader"}
 MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
@@ -60,7 +62,8 @@ cdef class Pool:
         if self.pool != NULL:
             pool_close(self.pool)
 
-    def make(self, payloads, *, uint8_t kind=KIND_ENTRIES, uint64_t term=0, uint64_t first=0, uint64_t group=GROUP,
+    def make(self, payloads, *, uint8_t kind=KIND_ENTRIES, uint64_t term=0, uint64_t first=0,
+             uint64_t group=GROUP,
              uint64_t session=0, uint64_t sequence=0, uint64_t vote=0, bint stamp=False):
         """A batch of some payloads."""
         cdef uint32_t count = len(payloads)
@@ -102,21 +105,34 @@ cdef class Record:
             batch_drop(self.batch)
 
     @property
-    def kind(self): return KINDS[self.batch.kind]
+    def kind(self):
+        return KINDS[self.batch.kind]
+
     @property
-    def term(self): return self.batch.term
+    def term(self):
+        return self.batch.term
+
     @property
-    def first(self): return self.batch.first
+    def first(self):
+        return self.batch.first
+
     @property
-    def count(self): return self.batch.count
+    def count(self):
+        return self.batch.count
+
     @property
-    def last(self): return batch_last(self.batch)
+    def last(self):
+        return batch_last(self.batch)
+
     @property
-    def vote(self): return get_u64(self.batch.body)
+    def vote(self):
+        return get_u64(self.batch.body)
+
     @property
     def identity(self):
         """What is the same on every node."""
         return (self.batch.first, self.batch.count, self.batch.term, self.batch.kind, self.batch.body_crc)
+
     @property
     def payloads(self):
         cdef const uint32_t* offsets = batch_offsets(self.batch)
@@ -149,14 +165,14 @@ cdef class Letter:
     cdef uint64_t values[MESSAGE_FIELDS]
 
     @staticmethod
-    def forge(kind, uint64_t sender, uint64_t target, uint64_t term, *, list batches=[], uint64_t group=GROUP,
+    def forge(kind, uint64_t sender, uint64_t target, uint64_t term, *, batches=(), uint64_t group=GROUP,
               uint32_t protocol=PROTOCOL_RAFT, **fields):
         """Any message, also one that no node would send."""
         cdef Letter letter = Letter.__new__(Letter)
         letter.kind = MESSAGE_NUMBERS.get(kind, kind) if isinstance(kind, str) else kind
         letter.sender, letter.target, letter.term, letter.group = sender, target, term, group
         letter.protocol = protocol
-        letter.batches = batches
+        letter.batches = list(batches)
         for name, value in fields.items():
             letter.values[FIELDS[MESSAGES[letter.kind]].index(name)] = value
         return letter
@@ -165,7 +181,8 @@ cdef class Letter:
         self.values[position] = value
 
     @property
-    def name(self): return MESSAGES.get(self.kind, f"kind {self.kind}")
+    def name(self):
+        return MESSAGES.get(self.kind, f"kind {self.kind}")
 
     @property
     def fields(self):
@@ -179,7 +196,8 @@ cdef class Letter:
             hidden |= {"rejected", "match"}
         if not self.fields.get("tail", 1):
             hidden.add("tail")
-        words = [f"{name.replace('_', ' ')} {value}" for name, value in self.fields.items() if name not in hidden]
+        words = [f"{name.replace('_', ' ')} {value}"
+                 for name, value in self.fields.items() if name not in hidden]
         if self.fields.get("rejected"):
             words.insert(0, "rejected")
         words += [repr(batch) for batch in self.batches]
@@ -199,7 +217,8 @@ cdef class RaftNode:
     def __cinit__(self, uint64_t node, voters, *, uint64_t now_ns=0, uint64_t election_timeout_ns=100_000_000,
                   uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
                   uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
-                  uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(), uint64_t unproved_last=0,
+                  uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(),
+                  uint64_t unproved_last=0,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
         cdef LogRun* c_runs
@@ -273,7 +292,8 @@ cdef class RaftNode:
         for i in range(self.out.read_count):
             reads.append((self.out.reads[i].read, self.out.reads[i].index, self.out.reads[i].status))
         for i in range(self.out.fetch_count):
-            fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first, self.out.fetches[i].bytes_max))
+            fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first,
+                            self.out.fetches[i].bytes_max))
         effects = {
             "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "fetches": fetches,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
@@ -355,7 +375,8 @@ cdef class RaftNode:
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
             "peers": {status.peers[i].node: {
-                "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state], "match": status.peers[i].match,
+                "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state],
+                "match": status.peers[i].match,
                 "next": status.peers[i].next, "window_bytes": status.peers[i].window_bytes,
                 "in_flight_bytes": status.peers[i].in_flight_bytes} for i in range(status.peer_count)},
         }

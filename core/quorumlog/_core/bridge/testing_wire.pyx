@@ -104,7 +104,8 @@ cdef tuple message_to(const Message* message):
 
 cdef bytes gathered(const SendQueue* queue, uint64_t bytes_max, uint32_t vectors_max):
     cdef iovec vectors[VECTORS_MAX]
-    cdef uint32_t count = send_queue_gather(queue, vectors, min(vectors_max, VECTORS_MAX), bytes_max)
+    cdef uint32_t room = min(vectors_max, <uint32_t>VECTORS_MAX)
+    cdef uint32_t count = send_queue_gather(queue, vectors, room, bytes_max)
     cdef uint32_t i
     cdef list parts = []
     for i in range(count):

@@ -103,8 +103,10 @@ cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil:
 cdef void log_truncate(GroupLog* log, index_t first) noexcept nogil:
     cdef uint64_t newest
     cdef Batch* batch
-    check2(first >= log.first and first <= log.last, b"Q-LOG-07 a truncation lies within the log", first, log.last)
-    check2(first >= log.pinned_first, b"Q-LOG-08 what was applied is never truncated", first, log.pinned_first)
+    check2(first >= log.first and first <= log.last, b"Q-LOG-07 a truncation lies within the log", first,
+           log.last)
+    check2(first >= log.pinned_first, b"Q-LOG-08 what was applied is never truncated", first,
+           log.pinned_first)
     while log.cache_count > 0:
         newest = (log.cache_head + log.cache_count - 1) & log.cache_mask
         batch = log.cache[newest]
@@ -156,7 +158,8 @@ cdef wsn_t log_wsn(const GroupLog* log, index_t index) noexcept nogil:
             low = middle + 1
         else:
             high = middle
-    check2(low < log.unflushed_count, b"Q-LOG-12 an entry is flushed or has a pending write", index, log.flushed)
+    check2(low < log.unflushed_count, b"Q-LOG-12 an entry is flushed or has a pending write", index,
+           log.flushed)
     return log.unflushed[(log.unflushed_head + low) & log.unflushed_mask].wsn
 
 
@@ -239,7 +242,8 @@ cdef void log_compact(GroupLog* log, index_t first) noexcept nogil:
     while log.cache_count > 0 and batch_last(log.cache[log.cache_head]) < first:
         drop_oldest(log)
     if log.cache_count > 0:
-        check2(log.cached_first >= first, b"Q-LOG-17 a compaction never splits a batch", first, log.cached_first)
+        check2(log.cached_first >= first, b"Q-LOG-17 a compaction never splits a batch", first,
+               log.cached_first)
     if first > log.last:
         log.run_count = 0
     else:

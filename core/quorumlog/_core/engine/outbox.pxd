@@ -58,8 +58,10 @@ cdef void outbox_clear(Outbox* out) noexcept nogil       # after everything in i
 # Each of these has room by construction (sizes in outbox.pyx) and checks that it has.
 cdef void outbox_write(Outbox* out, Batch* batch) noexcept nogil           # keeps a reference
 cdef Message* outbox_message(Outbox* out) noexcept nogil                   # zeroed, appended
-cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept nogil  # to the newest message; keeps
-cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil   # for one more message with so many
+# To the newest message; keeps a reference.
+cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept nogil
+# For one more message with so many batches.
+cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil
 cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil
 cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noexcept nogil
 cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil

@@ -115,7 +115,8 @@ cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil:
 
 
 cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil:
-    check2(out.refusal_count < out.refusal_capacity, b"Q-OUTBOX-06 a step refuses a bounded number of proposals",
+    check2(out.refusal_count < out.refusal_capacity,
+           b"Q-OUTBOX-06 a step refuses a bounded number of proposals",
            out.refusal_count, status)
     out.refusals[out.refusal_count].batch = batch
     out.refusals[out.refusal_count].status = status

@@ -5,7 +5,7 @@ window of twice rate x round trip doubles with every interval until something el
 limits (the peer's disk, the network); then it stays at twice what is in use.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check2

@@ -9,10 +9,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_next, prng_seed
 from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
-from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t
+from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.engine.log cimport GroupLog, log_flush
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
@@ -22,8 +22,10 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_UNREACHABLE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_election cimport (
-    election_check_quorum, election_new_term, election_on_flushed, election_on_pre_vote,
-    election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer, election_timeout)
+    election_check_quorum, election_new_term, election_on_flushed, election_on_leader_lost,
+    election_on_pre_vote,
+    election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer,
+    election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_reads cimport (
@@ -195,6 +197,8 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
         replication_on_reachable(raft, out, slot, True)
     elif event.kind == EVENT_UNREACHABLE:
         raft.reachable &= ~slot_bit(slot)
+        if event.peer == raft.leader:
+            election_on_leader_lost(raft)
         replication_on_reachable(raft, out, slot, False)
     else:
         check2(False, b"Q-RAFT-61 an event is of a known kind", event.kind, slot)

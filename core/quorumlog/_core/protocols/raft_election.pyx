@@ -9,7 +9,7 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.types cimport index_t, node_t, term_t
+from quorumlog._core.base.types cimport node_t, term_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport (
@@ -30,6 +30,20 @@ cdef void election_reset_timer(Raft* raft) noexcept nogil:
     # 5.2: "election timeouts are chosen randomly from a fixed interval".
     raft.election_deadline_ns = (raft.now_ns + raft.election_timeout_ns
                                  + prng_below(&raft.prng, raft.election_timeout_ns))
+
+
+cdef void election_on_leader_lost(Raft* raft) noexcept nogil:
+    """A crash closes connections at once: waiting for the whole timeout would only cost time.
+
+    What is lost may be the connection alone; then the pre-vote is refused by those who
+    still hear the leader, or its next heartbeat, for which there is time, calls it off.
+    """
+    cdef uint64_t soon_ns
+    if raft.role != ROLE_FOLLOWER or raft.leader == 0:
+        return
+    raft.heard_leader_ns -= min(raft.heard_leader_ns, raft.election_timeout_ns)
+    soon_ns = raft.now_ns + 2 * raft.heartbeat_ns + prng_below(&raft.prng, raft.election_timeout_ns)
+    raft.election_deadline_ns = min(raft.election_deadline_ns, soon_ns)
 
 
 cdef void set_role(Raft* raft, Outbox* out, int role, node_t leader) noexcept nogil:
@@ -147,10 +161,12 @@ cdef void tally(Raft* raft, Outbox* out) noexcept nogil:
 
 
 cdef void become_leader(Raft* raft, Outbox* out) noexcept nogil:
-    check(raft.role == ROLE_CANDIDATE and not raft.tail_campaign, b"Q-RAFT-44 only a candidate becomes leader")
+    check(raft.role == ROLE_CANDIDATE and not raft.tail_campaign,
+          b"Q-RAFT-44 only a candidate becomes leader")
     check2(raft.vote == raft.self and raft.hard_state_wsn <= raft.flushed_wsn,
            b"Q-RAFT-45 a leader's own vote is durable", raft.hard_state_wsn, raft.flushed_wsn)
-    check2(raft.unproved_last <= raft.log.last, b"Q-RAFT-46 a leader's tail is proved", raft.unproved_last, raft.term)
+    check2(raft.unproved_last <= raft.log.last, b"Q-RAFT-46 a leader's tail is proved", raft.unproved_last,
+           raft.term)
     raft.verified = raft.log.last
     set_role(raft, out, ROLE_LEADER, raft.self)
     replication_start(raft, out)
@@ -178,7 +194,8 @@ cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nog
     return asked.last_index >= raft.log.last
 
 
-cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* message, bint granted) noexcept nogil:
+cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* message,
+                     bint granted) noexcept nogil:
     cdef Message* reply = raft_message(raft, out, kind, message.sender)
     cdef VoteReplyFields* fields = <VoteReplyFields*>reply.fields
     fields.granted = granted
@@ -188,7 +205,7 @@ cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* mess
 
 
 cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
-    """No side effects on timer, term or vote (A-R29).  A refusal carries our term, for the asker to take on (A-R10)."""
+    """No side effects on timer, term or vote (A-R29).  A refusal teaches the asker our term (A-R10)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint granted = asked.proposed > raft.term and not heard_leader_recently(raft)
     if not asked.flags & VOTE_FLAG_TAIL:
@@ -197,7 +214,7 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
 
 
 cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
-    """The up-to-date check and the vote are one step (A-R8); whether we are a voter, the candidate knows (A-R9)."""
+    """Up-to-date check and vote are one step (A-R8); whether we are a voter, the candidate knows (A-R9)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint tail = (asked.flags & VOTE_FLAG_TAIL) != 0
     cdef bint granted = not tail and log_up_to_date(raft, asked)
@@ -222,7 +239,8 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
 
 # Being answered
 
-cdef void election_on_pre_vote_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
+cdef void election_on_pre_vote_reply(Raft* raft, Outbox* out, int slot,
+                                     const Message* message) noexcept nogil:
     cdef const VoteReplyFields* reply = <const VoteReplyFields*>message.fields
     if raft.role != ROLE_PRE_CANDIDATE or reply.proposed != raft.term + 1:
         return

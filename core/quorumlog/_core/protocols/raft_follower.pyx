@@ -6,7 +6,7 @@ log.  A batch that equals one of the log's is skipped; the log is cut only where
 really differ, and never at or below what is committed.
 """
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport OK
@@ -167,7 +167,8 @@ cdef bint follower_on_append(Raft* raft, Outbox* out, const Message* message) no
     return True
 
 
-cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t begin, bint conflict) noexcept nogil:
+cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t begin,
+                       bint conflict) noexcept nogil:
     """Figure 2: "delete the existing entry and all that follow it"; "append any new entries"."""
     cdef uint16_t i
     cdef Batch* batch
@@ -195,7 +196,8 @@ cdef void accept(Raft* raft, Outbox* out, const Message* message, index_t match)
     fields.match = match
     fields.prev_index = (<const AppendFields*>message.fields).prev_index
     if match >= raft.log.first:
-        check2(match <= raft.log.last, b"Q-RAFT-50 only what is in the log is acknowledged", match, raft.log.last)
+        check2(match <= raft.log.last, b"Q-RAFT-50 only what is in the log is acknowledged", match,
+               raft.log.last)
         reply.after_io = max(reply.after_io, log_wsn(raft.log, match))
 
 

@@ -112,7 +112,8 @@ cdef bint add_pending(Raft* raft, Outbox* out, uint64_t read, node_t origin) noe
     return True
 
 
-cdef void answer(Raft* raft, Outbox* out, node_t target, uint64_t request, index_t index, int status) noexcept nogil:
+cdef void answer(Raft* raft, Outbox* out, node_t target, uint64_t request, index_t index,
+                 int status) noexcept nogil:
     cdef Message* message = raft_message(raft, out, RAFT_READ_INDEX_REPLY, target)
     cdef ReadIndexFields* fields = <ReadIndexFields*>message.fields
     fields.request = request
@@ -170,8 +171,10 @@ cdef void pop_forwarded(Raft* raft, Outbox* out, index_t index, int status) noex
 cdef void reads_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
     cdef const ReadIndexFields* reply = <const ReadIndexFields*>message.fields
     cdef int status
-    if message.sender != raft.leader or reply.request > raft.request or reply.request <= raft.request_answered:
-        return                         # late, said twice, or asked in an earlier life of this node
+    if message.sender != raft.leader or reply.request <= raft.request_answered:
+        return                         # late, or said twice
+    if reply.request > raft.request:
+        return                         # asked in an earlier life of this node
     status = OK
     if reply.status != OK:
         status = ERR_OVERLOADED if reply.status == ERR_OVERLOADED else ERR_NOT_LEADER

@@ -77,7 +77,8 @@ cdef wsn_t raft_write(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
 
 cdef void raft_save_hard_state(Raft* raft, Outbox* out, term_t term, node_t vote) noexcept nogil:
     check2(term >= raft.term, b"Q-RAFT-04 terms never fall", term, raft.term)
-    check2(term > raft.term or raft.vote == 0 or raft.vote == vote, b"Q-RAFT-05 one vote in a term", term, vote)
+    check2(term > raft.term or raft.vote == 0 or raft.vote == vote, b"Q-RAFT-05 one vote in a term", term,
+           vote)
     # Figure 2: "Updated on stable storage before responding to RPCs".  Term and vote are one record.
     cdef Batch* batch = take_spare(raft, KIND_HARD_STATE, term, 0, 0, RECORD_BODY_BYTES)
     put_u64(batch.body, vote)

@@ -1,4 +1,4 @@
-"""The leader: proposes, sends, counts acknowledgements, commits (Ongaro and Ousterhout 2014, 5.3 and 5.4.2)."""
+"""The leader: proposes, sends, counts acknowledgements, commits (paper 5.3 and 5.4.2)."""
 
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.message cimport Message
@@ -17,8 +17,10 @@ cdef void replication_send_all(Raft* raft, Outbox* out) noexcept nogil
 # Commits what a commit quorum has made durable, and tells everybody at once.
 cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil
 # Answers; False: the peer broke the protocol.
-cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil
-cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil
+cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
+                                      const Message* message) noexcept nogil
+cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
+                                         const Message* message) noexcept nogil
 cdef void replication_on_fetched(Raft* raft, Outbox* out, int slot, const Event* event) noexcept nogil
 cdef void replication_on_reachable(Raft* raft, Outbox* out, int slot, bint reachable) noexcept nogil
 # The commit index moves up to `index`, which any role may learn.

@@ -4,7 +4,7 @@ The own disk is an acker like any peer: the leader's match for itself is what it
 has flushed (A-R17, A-R18).  `prev` of an append with batches is always a batch end.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
@@ -148,7 +148,8 @@ cdef void send_from_memory(Raft* raft, Outbox* out, int slot) noexcept nogil:
     cdef Batch* batch
     while last < raft.log.last and message.batch_count < MESSAGE_BATCHES_MAX:
         batch = log_batch(raft.log, last + 1)
-        check2(batch != NULL and batch.first == last + 1, b"Q-RAFT-24 an append is made of whole batches in a row",
+        check2(batch != NULL and batch.first == last + 1,
+               b"Q-RAFT-24 an append is made of whole batches in a row",
                last, p.next)
         if bytes > 0 and bytes + batch_cost(batch) > limit:
             break
@@ -222,7 +223,8 @@ cdef void replication_on_reachable(Raft* raft, Outbox* out, int slot, bint reach
 
 # Acknowledgements
 
-cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
+cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
+                                      const Message* message) noexcept nogil:
     cdef const AppendReplyFields* reply = <const AppendReplyFields*>message.fields
     cdef Progress* p = &raft.progress[slot]
     cdef index_t match
@@ -276,7 +278,8 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     return True
 
 
-cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
+cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
+                                         const Message* message) noexcept nogil:
     cdef const HeartbeatFields* reply = <const HeartbeatFields*>message.fields
     cdef Progress* p = &raft.progress[slot]
     cdef uint64_t patience_ns = raft.election_timeout_ns // 2
@@ -321,9 +324,11 @@ cdef void replication_commit_to(Raft* raft, index_t index) noexcept nogil:
         at = max(raft.commit + 1, raft.term_first)
         while at <= index:
             batch = log_batch(raft.log, at)
-            check2(batch != NULL, b"Q-RAFT-26 what a leader proposed stays in memory until it is committed", at, index)
+            check2(batch != NULL, b"Q-RAFT-26 what a leader proposed stays in memory until it is committed",
+                   at, index)
             check2(batch_last(batch) <= index, b"Q-RAFT-27 a commit index is a batch end", index, batch.first)
-            check2(raft.uncommitted_bytes >= batch_cost(batch), b"Q-RAFT-28 uncommitted bytes are counted", at, index)
+            check2(raft.uncommitted_bytes >= batch_cost(batch), b"Q-RAFT-28 uncommitted bytes are counted",
+                   at, index)
             raft.uncommitted_bytes -= batch_cost(batch)
             at = batch_last(batch) + 1
     raft.commit = index

@@ -136,6 +136,7 @@ cdef struct Node:
     uint32_t held_count
     uint32_t held_capacity
     wsn_t flushed
+    uint32_t writes_in_flight
     uint64_t now_ns
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns

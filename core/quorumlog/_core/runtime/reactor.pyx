@@ -28,12 +28,12 @@ from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, th
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
-    writer_completed, writer_kind, writer_prepare, writer_submit)
+    writer_completed, writer_kind, writer_submit)
 from quorumlog._core.storage.wal cimport (
-    WritePlan, wal_complete, wal_open_group, wal_plan, wal_status)
+    WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_status)
 
 from libc.errno cimport ENOSPC
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t
 from libc.string cimport memset
 
 cdef extern from *:
@@ -69,6 +69,7 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     EVENTS_MAX = 64
     APPLY_BATCHES_A_TURN = 512
+    DRAIN_POLL_NS = 1000000
     MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
 
 
@@ -94,13 +95,22 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
         read_answered(node, node.reads, status)
 
 
+cdef bint batches_fit(Node* node, const Message* message) noexcept nogil:
+    """A peer with larger segments may send what ours can't hold: it stays behind, nothing breaks."""
+    cdef uint16_t i
+    for i in range(message.batch_count):
+        if message.batches[i].body_bytes > wal_body_bytes_max(node.wal):
+            return False
+    return True
+
+
 cdef void reactor_on_message(void* context, const Message* message, uint64_t now_ns) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef HostedGroup* hosted = node_group(node, message.group)
     cdef Event event
     if load_u32(&node.failure):
         return
-    if hosted == NULL or hosted.protocol.number != message.protocol:
+    if hosted == NULL or hosted.protocol.number != message.protocol or not batches_fit(node, message):
         node.dropped_messages += 1
         return
     if message.kind == MESSAGE_FORWARD:
@@ -209,6 +219,7 @@ cdef bint collect_writes(Node* node) noexcept nogil:
     cdef bint any_done = False
     while writer_completed(node.writer, &number, &error):
         any_done = True
+        node.writes_in_flight -= 1
         if wal_complete(node.wal, number, error) != OK:
             reactor_fail(node, ERR_NO_SPACE if error == ENOSPC else ERR_IO)
     if any_done and not load_u32(&node.failure):
@@ -228,8 +239,8 @@ cdef void plan_writes(Node* node) noexcept nogil:
         if status != OK:
             reactor_fail(node, status)
             return
+        node.writes_in_flight += 1
         writer_submit(node.writer, &plan)
-        writer_prepare(node.writer)
     if mark:
         node.mark_ns = 0
 
@@ -307,6 +318,14 @@ cdef void wait_for_events(Node* node, bint busy) noexcept nogil:
         source.ready(source.self, events[i].events, node.now_ns)
 
 
+cdef void drain_writes(Node* node) noexcept nogil:
+    """Nothing may be under way when the log is closed."""
+    cdef epoll_event event
+    while node.writes_in_flight:
+        if not collect_writes(node):
+            epoll_wait_ns(node.epoll_fd, &event, 1, DRAIN_POLL_NS)
+
+
 cdef void* reactor_body(void* context) noexcept nogil:
     cdef Node* node = <Node*>context
     cdef bint busy
@@ -321,6 +340,7 @@ cdef void* reactor_body(void* context) noexcept nogil:
             plan_writes(node)
             transport_flush(node.transport, node.now_ns)
         wait_for_events(node, busy)
+    drain_writes(node)
     return NULL
 
 

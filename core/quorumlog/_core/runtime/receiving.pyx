@@ -109,8 +109,8 @@ cdef int take_memory(Receiver* r, const uint8_t* head, const FrameBodies* bodies
             return ERR_MEMORY
         check(batch_parse_identity(batch, frame_identity(head, i)) == OK,
               b"Q-RECEIVING-03 an identity is refused that the frame's decoder took")
-        check2(batch.body_bytes == bodies.bytes[i], b"Q-RECEIVING-04 a body has another size than was checked",
-               batch.body_bytes, bodies.bytes[i])
+        check2(batch.body_bytes == bodies.bytes[i],
+               b"Q-RECEIVING-04 a body has another size than was checked", batch.body_bytes, bodies.bytes[i])
         r.batches[i] = batch
     return OK
 

@@ -55,7 +55,7 @@ cdef int transport_add_peer(Transport* transport, node_t node, const char* host,
 cdef int transport_send(Transport* transport, Message* message) noexcept nogil
 # Writes what the sockets take; once per reactor turn.
 cdef void transport_flush(Transport* transport, uint64_t now_ns) noexcept nogil
-# Dials, handshake and idle deadlines; returns the next deadline.
+# Dials, handshake and idle deadlines; returns the next deadline, 0: none.
 cdef uint64_t transport_time(Transport* transport, uint64_t now_ns) noexcept nogil
 cdef bint transport_reachable(const Transport* transport, node_t peer) noexcept nogil
 cdef void transport_status(const Transport* transport, TransportStatus* out) noexcept nogil

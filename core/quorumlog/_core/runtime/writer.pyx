@@ -61,6 +61,7 @@ cdef struct Writer:
     atomic_u32 stopping
     bint has_thread
     thread_t thread
+    uint64_t newest_offset         # of the plan submitted last
     atomic_u32 prepare_wanted
     bint has_preparer
     thread_t preparer
@@ -303,6 +304,9 @@ cdef void writer_submit(Writer* writer, const WritePlan* plan) noexcept nogil:
     check2(slot != NULL, b"Q-WRITER-04 at most two plans are outstanding", plan.number, 0)
     slot.plan = plan[0]
     slot.error = 0
+    if plan.offset < writer.newest_offset:         # a new segment was begun, so a spare one is gone
+        writer_prepare(writer)
+    writer.newest_offset = plan.offset
     if writer.kind == WRITER_THREAD:
         slot.state = SLOT_THREAD
         check(ring_push(&writer.requests, slot), b"Q-WRITER-05 there is room for each request")

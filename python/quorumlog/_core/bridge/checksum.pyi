@@ -1,0 +1,3 @@
+from typing import Any
+
+def crc32c_of(data: Any, crc: int = 0) -> int: ...
