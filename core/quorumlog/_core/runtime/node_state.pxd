@@ -84,6 +84,7 @@ cdef struct HostedGroup:
     term_t recovered_term          # for the protocol's opening
     node_t recovered_vote
     index_t unproved_last
+    term_t unproved_term
     GroupStatus status             # as of the last change of leader, role or term
     Proposals proposals
     Forwarded forwarded[NODES_MAX]
