@@ -27,6 +27,7 @@ class State:
     last: int
     entries: Entries
     hard_state: tuple[int, int]
+    firsts: tuple[int, ...] = ()           # of the batches
 
 
 @dataclass
@@ -77,24 +78,34 @@ class Workload:
         term = max(1, state.hard_state[0])
         wsn = self.log.append(group, term, first, payloads)
         entries = {**state.entries, **{first + i: (term, p) for i, p in enumerate(payloads)}}
-        self.model.add(group, wsn, last=first + count - 1, entries=entries)
+        self.model.add(group, wsn, last=first + count - 1, entries=entries, firsts=(*state.firsts, first))
 
     def vote(self, group: int) -> None:
         term, _ = self.model.at(group).hard_state
         hard_state = (term + self.random.randint(1, 3), self.random.randint(1, 3))
         self.model.add(group, self.log.hard_state(group, *hard_state), hard_state=hard_state)
 
-    def truncate(self, group: int, first: int) -> None:
+    def truncate(self, group: int, batches: int = 1) -> None:
+        """Drops the newest batches, at least one and not all."""
         state = self.model.at(group)
+        batches = min(batches, len(state.firsts) - 1)
+        if batches < 1:
+            return
+        first = state.firsts[-batches]
         wsn = self.log.truncate(group, max(1, state.hard_state[0]), first)
         kept = {i: e for i, e in state.entries.items() if i < first}
-        self.model.add(group, wsn, last=first - 1, entries=kept)
+        self.model.add(group, wsn, last=first - 1, entries=kept, firsts=state.firsts[:-batches])
 
-    def compact(self, group: int, first: int) -> None:
+    def compact(self, group: int, batches: int = 1) -> None:
+        """Drops the oldest batches, not all."""
         state = self.model.at(group)
+        batches = min(batches, len(state.firsts) - 1)
+        if batches < 1:
+            return
+        first = state.firsts[batches]
         wsn = self.log.compact(group, first, state.entries[first - 1][0])
         kept = {i: e for i, e in state.entries.items() if i >= first}
-        self.model.add(group, wsn, first=first, entries=kept)
+        self.model.add(group, wsn, first=first, entries=kept, firsts=state.firsts[batches:])
 
     # --- the writer
 
@@ -133,7 +144,7 @@ def small(seed: int) -> Workload:
     w.start()
     w.end(1)
     w.end()
-    w.truncate(1, 3)
+    w.truncate(1)
     w.append(1, 60)
     w.start()
     w.vote(2)
@@ -141,11 +152,11 @@ def small(seed: int) -> Workload:
     w.start()
     w.settle(mark=True)
     w.append(2, 700, 3)
-    w.truncate(2, 2)
+    w.truncate(2)
     w.vote(2)
     w.append(2, 20)
     w.settle()
-    w.compact(1, 2)
+    w.compact(1)
     w.append(1, 10)
     w.settle(mark=True)
     w.append(1, 10)
@@ -168,13 +179,13 @@ def rolling(seed: int) -> Workload:
             w.vote(1 + turn % 2)
         w.start()
         if turn % 4 == 2:
-            w.truncate(2, w.model.at(2).last)
+            w.truncate(2)
             w.append(2, 90)
             w.start()
         w.end(-1)
         if turn % 4 == 3:
             w.settle(mark=True)
-            w.compact(1, w.model.at(1).last - 1)
+            w.compact(1, 6)
     w.settle(mark=True)
     w.append(1, 100)
     w.start()
@@ -188,17 +199,16 @@ def random_mix(seed: int) -> Workload:
         w.open_group(group)
     for _ in range(60):
         group = w.random.choice(MODEL_GROUPS)
-        state = w.model.at(group)
         drawn = w.random.random()
         if drawn < 0.45:
             w.append(group, w.random.choice((10, 60, 900, 5000)), w.random.randint(1, 3))
         elif drawn < 0.55:
             w.vote(group)
-        elif drawn < 0.65 and state.last > state.first:
-            w.truncate(group, w.random.randint(state.first + 1, state.last))
-        elif drawn < 0.70 and state.last > state.first + 1 and not w.flying:
+        elif drawn < 0.65:
+            w.truncate(group, w.random.randint(1, 3))
+        elif drawn < 0.70 and not w.flying:
             w.settle()
-            w.compact(group, w.random.randint(state.first + 1, state.last))
+            w.compact(group, w.random.randint(1, 3))
         elif drawn < 0.9:
             w.start(mark=w.random.random() < 0.3)
         else:
