@@ -67,9 +67,7 @@ def test_an_input_without_lines_is_refused(tmp_path: Path) -> None:
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     source = tmp_path / "precious"
-    ran = CliRunner().invoke(
-        main, ["demo", "--input", str(source), "--directory", str(tmp_path)]
-    )
+    ran = CliRunner().invoke(main, ["demo", "--input", str(source), "--directory", str(tmp_path)])
     assert ran.exit_code == 1
     assert "is not empty" in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]

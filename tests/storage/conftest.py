@@ -1,7 +1,7 @@
 """A directory for a log, and a log driven step by step."""
 
 import pytest
-from quorumlog._core.bridge.testing_storage import TestLog
+from quorumlog._core.bridge.testing_storage import StepLog
 
 
 @pytest.fixture
@@ -9,7 +9,7 @@ def open_log(tmp_path):
     opened = []
 
     def open_one(**options):
-        log = TestLog(str(tmp_path), **options)
+        log = StepLog(str(tmp_path), **options)
         opened.append(log)
         return log
 

@@ -23,9 +23,8 @@ from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0
-LATENCY_MEANS = (
-    "closed loop: from before the proposing call to the answer seen by the one loading thread"
-)
+FILL_SECONDS = 300.0
+LATENCY_MEANS = "closed loop: from before the proposing call to the answer seen by the one loading thread"
 
 
 @contextmanager
@@ -40,9 +39,7 @@ def run_directory(directory: Path | None) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def run_cluster(
-    options: BenchOptions, said: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
+def run_cluster(options: BenchOptions, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """One run; its JSON object."""
     with run_directory(options.directory) as root:
         acknowledged = root / "acknowledged"
@@ -71,8 +68,11 @@ def _run_processes(
         "quorumlog.bench.worker",
         group=GROUP,
         machine=options.machine,
-        options={"writer": options.writer},
+        options={"writer": options.writer, "spare_segments": options.fresh_segments},
     ) as fleet:
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in fleet.workers.values():
+            worker.call("wait_spares", timeout=FILL_SECONDS, count=options.fresh_segments)
         leader = fleet.leader()
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = fleet.statuses()
@@ -88,8 +88,7 @@ def _run_processes(
         )
         after = fleet.statuses()
         load["cpu_by_process"] = {
-            name: round(after[name]["cpu_seconds"] - before[name]["cpu_seconds"], 3)
-            for name in after
+            name: round(after[name]["cpu_seconds"] - before[name]["cpu_seconds"], 3) for name in after
         }
         load["writer"] = after[leader]["writer"]
         said("waiting for the followers")
@@ -120,16 +119,17 @@ def _run_threads(
                 addresses,
                 GROUP,
                 options.machine,
-                {"writer": options.writer},
+                {"writer": options.writer, "spare_segments": options.fresh_segments},
             )
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in workers.values():
+            worker.wait_spares(options.fresh_segments)
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = time.process_time()
         load = run_load(
             workers[leader],
-            LoadOptions(
-                options.mode, options.payload, options.batch, options.seconds, options.window
-            ),
+            LoadOptions(options.mode, options.payload, options.batch, options.seconds, options.window),
             acknowledged,
         )
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
@@ -153,9 +153,7 @@ def _leader_of(workers: dict[str, BenchWorker], timeout: float = 30.0) -> str:
     raise FleetError(f"no leader within {timeout} s: {[w.status() for w in workers.values()]}")
 
 
-def _result(
-    options: BenchOptions, load: dict[str, Any], acknowledged: int, problem: str
-) -> dict[str, Any]:
+def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, problem: str) -> dict[str, Any]:
     seconds = load["seconds"]
     result: dict[str, Any] = {
         "protocol": options.protocol,
@@ -226,12 +224,8 @@ def run_with_limit(
             "cpu_seconds",
         )
     }
-    result["limit"]["variants"] = {
-        one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]
-    }
-    result["fraction_of_limit"] = round(
-        result["entries_per_second"] / limit["entries_per_second"], 4
-    )
+    result["limit"]["variants"] = {one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]}
+    result["fraction_of_limit"] = round(result["entries_per_second"] / limit["entries_per_second"], 4)
     result["pairs"] = [
         round(one["entries_per_second"] / other["entries_per_second"], 4)
         for one, other in zip(clusters, limits, strict=True)

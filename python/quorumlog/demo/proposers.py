@@ -48,9 +48,7 @@ class Proposers:
         self.retried_refused = 0
         self.failure: BaseException | None = None
         self._threads = [
-            threading.Thread(
-                target=self._run, args=(number,), name=f"proposer {number}", daemon=True
-            )
+            threading.Thread(target=self._run, args=(number,), name=f"proposer {number}", daemon=True)
             for number in range(count)
         ]
 

@@ -50,9 +50,7 @@ class NodeWorker:
         options: dict[str, Any],
     ) -> dict[str, Any]:
         self.machine = self._machines[machine]()
-        self._node = ql.Node.open(
-            directory, listen=listen, peers=peers, options=ql.NodeOptions(**options)
-        )
+        self._node = ql.Node.open(directory, listen=listen, peers=peers, options=ql.NodeOptions(**options))
         self._group = self._node.raft(group, self.machine)
         return {"name": self._node.name, "address": self._node.address}
 

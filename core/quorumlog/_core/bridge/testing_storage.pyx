@@ -314,7 +314,7 @@ def parse(bytes header, bytes body):
 
 # A log ----------------------------------------------------------------------------------------------------
 
-cdef class TestLog:
+cdef class StepLog:
     """A write-ahead log driven step by step."""
     cdef Wal* wal
     cdef BatchPool* pool

@@ -138,6 +138,7 @@ cdef struct Node:
     wsn_t flushed
     uint32_t writes_in_flight
     uint64_t now_ns
+    uint64_t starved_ns            # when to look for a ready segment again; 0: one is ready
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns
     uint64_t wakes

@@ -12,7 +12,7 @@ from quorumlog._core.storage.format cimport (CHECKPOINT_GROUP_BYTES, CHECKPOINT_
                                              CheckpointGroup)
 from quorumlog._core.storage.groups cimport (checkpoint_group_sane, groups_add, groups_find, mark_decode,
                                              mark_encode)
-from quorumlog._core.storage.replay cimport (Track, cut_intact, forget_bad, newest_missing,
+from quorumlog._core.storage.replay cimport (Track, cut_intact, ends_restart, forget_bad, newest_missing,
                                              replay_compact, track_of)
 from quorumlog._core.storage.runs cimport runs_assign, runs_clear
 from quorumlog._core.storage.state cimport GroupMark, WalGroup
@@ -156,10 +156,12 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
         if entry.unproved_last > mark.last and entry.unproved_last > mark.faulty_last:
             mark.unproved_last = entry.unproved_last
             mark.unproved_term = entry.unproved_term
+    if track.end_count == 0 or track.ends[track.end_count - 1] != mark.last:
+        ends_restart(track, mark)
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
-    track.unnamed = entry.name_bytes == 0
+    track.unnamed = False              # the recovery that wrote this has judged the loss of its open record
 
 
 cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, wsn_t wsn) noexcept nogil:

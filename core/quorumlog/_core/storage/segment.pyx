@@ -302,6 +302,8 @@ cdef bint head_is_needed(Wal* wal, const Segment* head) noexcept nogil:
     cdef WalGroup* group
     cdef uint64_t flushed = load_u64(&wal.flushed)
     cdef uint32_t i
+    if head.moved_away:
+        return False
     for i in range(head.summary_count):
         group = groups_find(&wal.groups, head.summary[i].group)
         if group == NULL or (group.dropped_wsn != 0 and group.dropped_wsn <= flushed

@@ -4,7 +4,8 @@ from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, s
 from quorumlog._core.base.bytes cimport get_u64, put_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_POISONED, ERR_USAGE, OK)
+from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED,
+                                           ERR_USAGE, OK)
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES, KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
@@ -14,12 +15,14 @@ from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
 from quorumlog._core.storage.format cimport CHECKPOINT_GROUP_BYTES, RECORD_HEADER_BYTES, kind_has_entries
 from quorumlog._core.storage.groups cimport (Event, groups_add, groups_close, groups_find, groups_open,
                                              mark_advance, mark_end, mark_open)
+from quorumlog._core.storage.moving cimport (moving_close, moving_planned, moving_ready, moving_settled,
+                                             moving_step, plan_moved)
 from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_footer, slot_close, slot_open,
                                               slot_release)
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
@@ -46,6 +49,7 @@ cdef void destroy(Wal* wal) noexcept nogil:
         wal.files.close(wal.files.self, wal.spares.preparing_fd)
     for i in range(SLOTS):
         slot_close(&wal.slots[i])
+    moving_close(wal)
     while wal.pending_count > 0:
         batch_drop(wal.pending[wal.pending_head & wal.pending_mask])
         wal.pending_head += 1
@@ -64,6 +68,7 @@ cdef void destroy(Wal* wal) noexcept nogil:
     pthread_mutex_destroy(&wal.read_mutex)
     pthread_mutex_destroy(&wal.prepare_mutex)
     pthread_mutex_destroy(&wal.spare_mutex)
+    pthread_mutex_destroy(&wal.moving_mutex)
     free(wal)
 
 
@@ -76,6 +81,7 @@ cdef int allocate(Wal* wal) noexcept nogil:
     pthread_mutex_init(&wal.read_mutex, NULL)
     pthread_mutex_init(&wal.prepare_mutex, NULL)
     pthread_mutex_init(&wal.spare_mutex, NULL)
+    pthread_mutex_init(&wal.moving_mutex, NULL)
     store_u64(&wal.flushed, 0)
     store_u32(&wal.poisoned, 0)
     for i in range(SLOTS):
@@ -134,7 +140,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     wal.sync_group_bytes_max = options.sync_group_bytes_max
     if wal.sync_group_bytes_max > BATCH_BODY_BYTES_MAX or wal.sync_group_bytes_max == 0:
         wal.sync_group_bytes_max = BATCH_BODY_BYTES_MAX
-    wal.spare_segments = options.spare_segments if options.spare_segments <= 8 else 8
+    wal.spare_segments = min(options.spare_segments, <uint32_t>SPARES_MAX)
     wal.direct = options.direct
     wal.cache_bytes = options.cache_bytes
     status[0] = allocate(wal)
@@ -295,6 +301,7 @@ cdef int open_group(Wal* wal, group_t group, const char* name, uint8_t mode, wsn
         return OK
     known.compacted_wsn = 0
     known.durable_first = 0
+    known.opened_wsn = wal.next_wsn
     memset(body, 0, sizeof(body))
     body[0] = mode
     body[1] = <uint8_t>name_bytes
@@ -380,6 +387,7 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
     plan.bytes = 0
     for i in range(slot.part_count):
         plan.bytes += slot.parts[i].iov_len
+    slot.bytes = plan.bytes
     plan.offset = segment.end - plan.bytes
     plan.synced_by_write = slot.part_count == 1 and slot.parts[0].iov_base == slot.staging \
         and segment.direct_fd >= 0
@@ -392,7 +400,7 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
         wal.active = NULL
 
 
-cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
+cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept nogil:
     """One write: the checkpoint of a new segment, pending records or a mark, or the footer of a full one."""
     cdef int status
     if wal.active == NULL:
@@ -401,15 +409,34 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
             return status
     if not wal.active.begun:
         return plan_checkpoint(wal, slot, load_u64(&wal.flushed))
-    status = plan_data(wal, slot, mark)
+    status = ERR_NOT_FOUND
+    if moving_ready(wal):
+        status = plan_moved(wal, slot)
+        if status == OK:
+            moving[0] = True
+    if status == ERR_NOT_FOUND:
+        if wal.pending_count == 0 and not mark:
+            return ERR_NOT_FOUND
+        status = plan_data(wal, slot, wal.pending_count == 0)
     if status == ERR_AGAIN:
         return plan_footer(wal, slot)
     return status
 
 
+cdef bint wal_ready(Wal* wal) noexcept nogil:
+    cdef bint ready = wal.active != NULL
+    if not ready:
+        lock(&wal.spare_mutex)
+        ready = wal.spares.count > 0
+        unlock(&wal.spare_mutex)
+    return ready
+
+
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
     cdef PlanSlot* slot = NULL
     cdef bint idle
+    cdef bint marking = False
+    cdef bint moving = False
     cdef int status
     if load_u32(&wal.poisoned):
         return ERR_POISONED
@@ -417,12 +444,17 @@ cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
         return ERR_AGAIN
     if wal.pending_count == 0:
         idle = not wal.slots[0].busy and not wal.slots[1].busy
-        if not mark or not idle or wal.active == NULL or load_u64(&wal.flushed) <= wal.said:
+        marking = mark and idle and wal.active != NULL and load_u64(&wal.flushed) > wal.said
+        if not marking and not moving_ready(wal):
             return ERR_AGAIN
     lock(&wal.state_mutex)
-    status = plan_next(wal, slot, wal.pending_count == 0)
+    status = plan_next(wal, slot, marking, &moving)
     if status == OK:
         give_out(wal, slot, plan)
+        if moving:
+            moving_planned(wal)
+    elif status == ERR_NOT_FOUND:
+        status = ERR_AGAIN                 # what was to be moved is dead by now
     else:
         # Without a segment or memory to go on with, pending records can never become durable.
         store_u32(&wal.poisoned, 1)
@@ -481,6 +513,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
         store_u32(&wal.poisoned, 1)
     else:
         add_u64_relaxed(&wal.syncs, 1)
+        add_u64_relaxed(&wal.bytes_written, slot.bytes)
     while again:
         again = False
         for i in range(SLOTS):
@@ -489,6 +522,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
                 again = True
     if wal.segment_count > 1 and not load_u32(&wal.poisoned):
         note_flushed_compactions(wal)
+        moving_settled(wal)
         segments_retire(wal)
     unlock(&wal.state_mutex)
     return ERR_POISONED if load_u32(&wal.poisoned) else OK
@@ -510,7 +544,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
         result = wal.files.sync(wal.files.self, plan.fd)
     if result < 0:
         return <int>-result
-    add_u64_relaxed(&wal.bytes_written, plan.bytes)
     return 0
 
 
@@ -521,7 +554,7 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
     lock(&wal.prepare_mutex)
     status = spares_step(wal)
     unlock(&wal.prepare_mutex)
-    return status
+    return moving_step(wal) if status == ERR_AGAIN else status
 
 
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
