@@ -16,6 +16,7 @@ from quorumlog._core.storage.files cimport FILE_READ, FILE_WRITE, Files
 from quorumlog._core.storage.format cimport (RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MOVED, FooterEntry,
                                              kind_has_entries, listed_last)
 from quorumlog._core.storage.groups cimport mark_end
+from quorumlog._core.storage.platter cimport platter_agree
 from quorumlog._core.storage.replay cimport (Replay, Track, replay_close, replay_finish, replay_item,
                                              replay_open)
 from quorumlog._core.storage.scan cimport (ITEM_BAD, ITEM_VALID, RECORD_VALID, Item, Scan, footer_load,
@@ -144,6 +145,7 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
     cdef Found* found
     cdef uint64_t boot
     cdef Scan scan
+    cdef bint changed
     cdef int status
     while i > 0:
         i -= 1
@@ -161,6 +163,19 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
                      <unsigned long long>found.id, wal.path)
             return status
         scan_headers(&scan)
+        if scan.used:
+            # Both passes, cold reads and every later opening must see the same bytes.
+            status = platter_agree(wal.files, wal.path, found.id, &changed)
+            if status == OK and changed:
+                scan_close(&scan)
+                status = scan_read(wal.files, wal.path, found.id, False, &scan)
+                if status == OK:
+                    scan_headers(&scan)
+            if status != OK:
+                scan_close(&scan)
+                snprintf(report.detail, sizeof(report.detail), b"can't compare segment-%016llx.qlog in %s with the disk",
+                         <unsigned long long>found.id, wal.path)
+                return status
         report.bytes_read += scan.bytes
         found.bytes = scan.bytes
         found.used = scan.used
