@@ -255,7 +255,8 @@ cdef int append_own(Wal* wal, uint8_t kind, group_t group, index_t first, term_t
     batch.group = group
     batch.first = first
     batch.term = term
-    memcpy(batch.body, body, body_bytes)
+    if body_bytes != 0:
+        memcpy(batch.body, body, body_bytes)
     batch.body_crc = crc32c(0, batch.body, body_bytes)
     batch_stamp(batch)
     wsn[0] = append(wal, batch)
