@@ -130,9 +130,9 @@ def check_log_is_there(path: str) -> None:
     files = os.listdir(path)
     if "peers" in files and not any(file.startswith("segment-") for file in files):
         raise Corrupt(
-            f"open {path}: the node has been in touch with its peers, but its log is gone.  What it acknowledged "
-            "and voted is not known, so it may not start empty under the same identity: bring its segment-*.qlog "
-            "files back",
+            f"open {path}: the node has been in touch with its peers, but its log is gone.  What it "
+            "acknowledged and voted is not known, so it may not start empty under the same identity: bring "
+            "its segment-*.qlog files back",
             f"{path}: no segment-*.qlog",
         )
 
@@ -178,7 +178,7 @@ class Node:
         number = uuid.UUID(str(cluster))
         if os.path.exists(os.path.join(os.fspath(path), "identity")):
             raise UsageError(
-                f"{os.fspath(path)} is a data directory already: open it, or name another (an identity is made once)"
+                f"{os.fspath(path)} is a data directory already: open it, or name another"
             )
         incarnation = secrets.randbits(64) or 1
         directory.create(

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 # `storage/wal`, `protocols/raft.pyx`, `engine/receipt.pxd`: a part of the core
-PART = re.compile(r"`((?:base|storage|engine|protocols|runtime|simulation|bridge)/[a-z0-9_]+)(?:\.(pyx|pxd))?`")
+PART = re.compile(
+    r"`((?:base|storage|engine|protocols|runtime|simulation|bridge)/[a-z0-9_]+)(?:\.(pyx|pxd))?`"
+)
 TEST = re.compile(r"`(tests/[a-z0-9_/]+\.(?:py|txt))(?:::([a-z0-9_]+))?`")
 
 TREE_LINE = re.compile(r"^(?P<indent>[│ ├└─]*)(?P<name>[A-Z]\w+)")
@@ -33,9 +35,8 @@ def blocks(document: str, language: str) -> list[str]:
 
 def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
     (example,) = blocks("README.md", "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     index, total = map(int, done.stdout.split())
     assert index > 0
@@ -87,9 +88,8 @@ def test_the_tree_of_errors_is_the_documented_one() -> None:
 
 
 def test_definite_and_retryable_are_as_documented() -> None:
-    rows = re.findall(
-        r"^\| (`.*?) \| (yes|\*\*no\*\*) \| (yes|no) \|", (ROOT / "docs/reference/errors.md").read_text(), re.M
-    )
+    text = (ROOT / "docs/reference/errors.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| (yes|\*\*no\*\*) \| (yes|no) \|", text, re.M)
     said = {
         name: (definite == "yes", retryable == "yes")
         for row, definite, retryable in rows

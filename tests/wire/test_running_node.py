@@ -313,7 +313,8 @@ def test_what_lies_on_disk_is_for_the_owner_alone(target: Target) -> None:
 
 
 def test_the_token_is_told_to_nobody(target: Target) -> None:
-    said = repr(target.node) + repr(target.node.status()) + repr(target.node.recovery) + repr(target.group.status())
+    told = (target.node, target.node.status(), target.node.recovery, target.group, target.group.status())
+    said = repr(told)
     for form in (SECRET, TOKEN):
         assert form.hex() not in said
         assert repr(form)[2:-1] not in said
