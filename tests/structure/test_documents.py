@@ -4,6 +4,7 @@ errors, every link leads somewhere, and every named module or test is there."""
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import quorumlog
 from quorumlog import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +38,11 @@ def blocks(document: str, language: str) -> list[str]:
 def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
     (example,) = blocks("README.md", "python")
     command = [sys.executable, "-W", "error", "-c", example]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    found = str(Path(quorumlog.__file__).parents[1])  # a relative PYTHONPATH leads nowhere from there
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([found, os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     index, total = map(int, done.stdout.split())
     assert index > 0
