@@ -2,19 +2,20 @@
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED,
-                                           ERR_USAGE, OK)
+from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
+                                          OK)
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
-from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES, KIND_HARD_STATE,
+from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
+                                            KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
                                             batch_keep, batch_new, batch_stamp, pool_close, pool_open)
 from quorumlog._core.storage.checkpoint cimport checkpoint_bytes
 from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
 from quorumlog._core.storage.format cimport CHECKPOINT_GROUP_BYTES, RECORD_HEADER_BYTES, kind_has_entries
 from quorumlog._core.storage.groups cimport (Event, groups_add, groups_close, groups_find, groups_open,
-                                             mark_advance, mark_end, mark_open)
+                                             mark_advance, mark_end)
 from quorumlog._core.storage.moving cimport (moving_close, moving_planned, moving_ready, moving_settled,
                                              moving_step, plan_moved)
 from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_footer, slot_close, slot_open,
@@ -28,7 +29,7 @@ from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Seg
 from libc.errno cimport EIO
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 
 cdef enum:
@@ -391,7 +392,8 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
         and segment.direct_fd >= 0
     plan.fd = segment.direct_fd if plan.synced_by_write else segment.fd
     check2((plan.offset & 4095) == 0 and (plan.bytes & 4095) == 0 and segment.end <= segment.bytes,
-           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset, <long long>plan.bytes)
+           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset,
+           <long long>plan.bytes)
     if slot.is_checkpoint:
         segment.checkpoint_plan = slot.number
     if slot.is_footer:
