@@ -22,6 +22,7 @@ from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0
+FILL_SECONDS = 300.0
 LATENCY_MEANS = "closed loop: from before the proposing call to the answer seen by the one loading thread"
 
 
@@ -69,8 +70,11 @@ def _run_processes(
         "quorumlog.bench.worker",
         group=GROUP,
         machine=options.machine,
-        options={"writer": options.writer},
+        options={"writer": options.writer, "spare_segments": options.fresh_segments},
     ) as fleet:
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in fleet.workers.values():
+            worker.call("wait_spares", timeout=FILL_SECONDS, count=options.fresh_segments)
         leader = fleet.leader()
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = fleet.statuses()
@@ -117,8 +121,11 @@ def _run_threads(
                 addresses,
                 GROUP,
                 options.machine,
-                {"writer": options.writer},
+                {"writer": options.writer, "spare_segments": options.fresh_segments},
             )
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in workers.values():
+            worker.wait_spares(options.fresh_segments)
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = time.process_time()
