@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -323,4 +324,4 @@ def read_identity(directory: Path) -> Identity:
     ):
         raise ValueError(f"{path}: checksum")
     node, incarnation, length = struct.unpack_from("<QQB", data, 32)
-    return Identity(data[49 : 49 + length].decode(), node, data[16:32].hex(), incarnation)
+    return Identity(data[49 : 49 + length].decode(), node, str(uuid.UUID(bytes=data[16:32])), incarnation)

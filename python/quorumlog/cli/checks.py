@@ -13,13 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 import quorumlog
+from quorumlog._core.bridge.profile import build_profile
 
 Verdict = Literal["good", "note", "warning", "bad"]
 
@@ -60,16 +60,10 @@ def _python() -> Finding:
     return Finding("python", found + (", free-threaded" if free else ""), "good")
 
 
-def build_profile() -> str:
-    """What setup.py wrote into the wheel; an in-place build has no such file."""
-    file = resources.files("quorumlog._core") / "build_profile.txt"
-    return file.read_text().strip() if file.is_file() else "in place"
-
-
 def _build() -> Finding:
     profile = build_profile()
     found = f"quorumlog {quorumlog.__version__}, profile {profile}"
-    if profile in ("release", "in place"):
+    if profile == "release":
         return Finding("build", found, "good")
     return Finding("build", found, "warning", f"a {profile} build is slow; its figures mean nothing")
 
