@@ -57,11 +57,12 @@ crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of 
 fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in CI
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k fuzz tests
 
-sim: $(BUILT)  ## the simulation; SEED=17 repeats one run and tells its story
-	$(PY) -m quorumlog.testing.simulate $(if $(SEED),--seed $(SEED))
+sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and says what happened
+	$(PY) -m quorumlog sim $(if $(SEED),--seed $(SEED),--seeds 2000)
 
-bench: $(BUILT)  ## the cluster benchmark beside the limit program
+bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what single calls cost
 	$(PY) -m quorumlog bench cluster --with-limit
+	$(PYTEST) bench/micro
 
 # Sanitizers: a build of its own below build/, in front of the editable one.  Leaks: Python itself
 # leaves memory to the end of the process, so only asan's other findings count there.

@@ -28,7 +28,7 @@ def bench(*arguments: str) -> tuple[str, dict[str, Any]]:
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
     return ran.stdout, json.loads(ran.stdout.splitlines()[-1])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,17 @@ def test_a_damaged_identity_is_corrupt(directory: Path) -> None:
     code, output = inspect(directory)
     assert code == 1
     assert "identity: checksum" in output
+
+
+def test_the_process_ends_with_the_verdict(directory: Path) -> None:
+    """Not through click's runner: the program's own way out."""
+    command = [sys.executable, "-m", "quorumlog", "log", "inspect", str(directory)]
+    good = subprocess.run(command, capture_output=True, text=True, check=False)
+    flip(*places(directory)["body"])
+    bad = subprocess.run(command, capture_output=True, text=True, check=False)
+    none = subprocess.run([*command, "--speed"], capture_output=True, text=True, check=False)
+    assert (good.returncode, bad.returncode, none.returncode) == (0, 1, 2)
+    assert "No such option" in none.stderr
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:

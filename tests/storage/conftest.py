@@ -1,6 +1,7 @@
 """A directory for a log, and a log driven step by step."""
 
 import pytest
+
 from quorumlog._core.bridge.testing_storage import StepLog
 
 

@@ -259,6 +259,14 @@ def prefixes(workload: Workload) -> Iterator[tuple[int, VirtualDisk]]:
             disk.replay(workload.disk, recorded)
 
 
+def terms_of(found: dict[str, object]) -> dict[int, int]:
+    """Terms by index, as the runs of the report have them."""
+    terms = {}
+    for index in range(int(str(found["first"])), int(str(found["last"])) + 1):
+        terms[index] = [term for first, term in found["runs"] if first <= index][-1]  # type: ignore[attr-defined]
+    return terms
+
+
 def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
     """Acknowledged is within recovered, recovered within issued, votes never go back, a crash is no corruption."""
     groups = log.groups
@@ -273,20 +281,34 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
             continue
         found = groups[group]
         entries = log.entries(group)
+        assert terms_of(found) == {i: term for i, (term, _) in entries.items()}, f"group {group}: wrong term runs"
         assert not found["hard_state_damaged"], f"group {group}: a torn hard state is called damaged"
         assert found["faulty"] == (0, 0), f"group {group}: a torn record is called corrupt: {log.detail}"
         assert found["hard_state"] in [s.hard_state for s in binding], (
             f"group {group}: hard state {found['hard_state']}, promised {binding[0].hard_state}"
         )
-        assert any(
-            (found["first"], found["last"]) == (s.first, s.last) and entries == s.entries for s in binding
-        ), (
-            f"group {group}: {found['first']}..{found['last']} is not the log behind any record from {acknowledged} on: "
-            f"{[(s.wsn, s.first, s.last) for s in binding]}"
+        where = (found["first"], found["last"])
+        exact = any(where == (s.first, s.last) and entries == s.entries for s in binding)
+        assert exact or cut_by_a_lost_truncation(found, entries, binding), (
+            f"group {group}: {where} (unproved to {found['unproved_last']}) is not the log behind any record from "
+            f"{acknowledged} on: {[(s.wsn, s.first, s.last, s.firsts) for s in binding]}"
         )
-        if binding[0].last > found["last"]:
-            # Fewer entries than were acknowledged: only a truncation issued later explains that.
-            assert any(s.last == found["last"] for s in binding[1:])
+
+
+def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding: list[State]) -> bool:
+    """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end before
+    the replacement, which is unproved.  Never before what the truncation kept."""
+    last = found["last"]
+    assert isinstance(last, int)
+    unproved = found["unproved_last"]
+    assert isinstance(unproved, int)
+    if unproved <= last or last < min(s.last for s in binding) or binding[0].last <= min(s.last for s in binding):
+        return False
+    return any(
+        found["first"] == s.first and last < s.last and last + 1 in s.firsts
+        and entries == {i: e for i, e in s.entries.items() if i <= last}
+        for s in binding
+    )
 
 
 VERDICTS = ("hard_state", "hard_state_damaged", "first", "last", "term_before_first", "runs", "unproved_last", "faulty",

@@ -35,9 +35,13 @@ class Listed:
     last: int
     term: int
     offset: int
-    length: int
+    length_kind: int
     segment: int
     boot: int
+
+    @property
+    def kind(self) -> int:
+        return self.length_kind >> 28
 
 
 @dataclass
@@ -93,7 +97,12 @@ class CheckpointGroup:
     hard_state_term: int
     vote: int
     truncated_wsn: int
+    faulty_first: int
+    faulty_last: int
+    unproved_last: int
+    unproved_term: int
     mode: int
+    damaged: bool
     name: str
 
 
@@ -229,16 +238,10 @@ def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int
     _, _, groups, tombstones = struct.unpack_from("<QQII", body)
     at, found = 24, []
     for _ in range(groups):
-        (group, last_wsn, first, last, before, last_term, hard_term, vote, truncated, _, mode, length) = (
-            struct.unpack_from("<10QBB", body, at)
-        )
-        name = body[at + 82 : at + 82 + length].decode()
-        found.append(
-            CheckpointGroup(
-                group, last_wsn, first, last, before, last_term, hard_term, vote, truncated, mode, name
-            )
-        )
-        at += (82 + length + 7) // 8 * 8
+        fields = struct.unpack_from("<14QBBB", body, at)
+        name = body[at + 120 : at + 120 + fields[16]].decode()
+        found.append(CheckpointGroup(*fields[:9], *fields[10:14], mode=fields[14], damaged=bool(fields[15] & 1), name=name))
+        at += (120 + fields[16] + 7) // 8 * 8
     return found, [struct.unpack_from("<QQ", body, at + 16 * i) for i in range(tombstones)]
 
 

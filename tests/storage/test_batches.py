@@ -1,5 +1,6 @@
 """Batch pools: bounded, reused, safe to give back from any thread; bodies are checked."""
 
+import itertools
 import struct
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 from google_crc32c import value as crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from quorumlog._core.bridge import testing_storage
 from quorumlog._core.bridge.testing_storage import Pool
 
@@ -110,7 +112,7 @@ def test_wrong_offsets_are_seen(payloads, data):
     table = (4 * len(offsets) + 7) // 8 * 8
     expected = (
         offsets[0] == 0
-        and all(a <= b for a, b in zip(offsets, offsets[1:], strict=False))
+        and all(a <= b for a, b in itertools.pairwise(offsets))
         and (offsets[-1] + 7) // 8 * 8 == len(body) - table
         and not any(body[table + offsets[-1] :])
     )

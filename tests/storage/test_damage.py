@@ -8,6 +8,7 @@ import random
 import shutil
 
 import pytest
+
 from quorumlog._core.bridge.testing_storage import StepLog
 
 OK, NOT_FOUND, COMPACTED, CORRUPT = 0, 52, 12, 42
@@ -99,7 +100,7 @@ def test_a_bad_record_above_f_is_unproved(tmp_path):
     reference = Reference(tmp_path, mark=False)
     flip_body(reference, OTHER, 5)
     for _ in range(3):
-        log, report, groups = opened(tmp_path)
+        log, _, groups = opened(tmp_path)
         assert groups[OTHER]["last"] == 10
         assert groups[OTHER]["faulty"] == (0, 0)
         assert (groups[OTHER]["unproved_last"], groups[OTHER]["unproved_term"]) == (12, 1)
@@ -174,7 +175,7 @@ def test_header_and_tail_gone_records_are_found_by_their_magic(tmp_path):
         data[offset + size - 88 : offset + size] = bytes(88)
 
     reference.change(change)
-    log, report, groups = opened(tmp_path)
+    log, _, groups = opened(tmp_path)
     assert groups[GROUP]["last"] == 12
     assert log.read(GROUP, 5)[3] == Reference.batch(GROUP, 2)
     log.close()
@@ -271,7 +272,7 @@ def test_random_damage(tmp_path, seed):
     for attempt in range(3):
         copy = tmp_path / f"copy-{attempt}"
         shutil.copytree(source if attempt == 0 else tmp_path / f"copy-{attempt - 1}", copy)
-        log, report, groups = opened(copy)
+        log, _, groups = opened(copy)
         for group, found in groups.items():
             for index in range(max(found["first"], 1), found["last"] + 1):
                 status, first, _, got, _ = log.read(group, index)

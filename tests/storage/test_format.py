@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from quorumlog._core.bridge import testing_storage
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()

@@ -4,6 +4,7 @@ import errno
 import random
 
 import pytest
+
 from quorumlog._core.bridge.testing_storage import FaultyFiles
 
 OK, AGAIN, POISONED, USAGE, NOT_FOUND, COMPACTED, CORRUPT = 0, 51, 45, 1, 52, 12, 42
@@ -217,7 +218,13 @@ def test_rolls_over_many_segments(open_log):
     assert group["runs"] == [(1, 1), (151, 2), (301, 3), (451, 4)]
     assert again.report()["groups"][8]["hard_state"] == (3, 4)
     for i in range(200):
-        assert again.read(GROUP, 3 * i + 2) == (OK, 3 * i + 1, 1 + i // 50, entries(3, 10_000, i), again_wsn(i))
+        assert again.read(GROUP, 3 * i + 2) == (
+            OK,
+            3 * i + 1,
+            1 + i // 50,
+            entries(3, 10_000, i),
+            again_wsn(i),
+        )
 
 
 def again_wsn(i):
@@ -404,12 +411,11 @@ def test_random_histories(open_log):
         model[group] = held, first, vote
     log.settle()
     for group, (held, first, _) in model.items():
-        at = first
-        while at <= len(held):
+        for at in range(first, len(held) + 1):
             status, start, _, got, _ = log.read(group, at)
             assert (status, start) == (OK, held[at - 1][1])
             assert got == [payload for payload, _ in held[start - 1 : start - 1 + len(got)]]
-            at = start + len(got)
+            assert start <= at < start + len(got)
         assert log.read(group, len(held) + 1)[0] == NOT_FOUND
 
 

@@ -51,13 +51,19 @@ class BenchWorker(NodeWorker):
         options = LoadOptions(mode, payload, batch, seconds, window)
         return run_load(self, options, Path(acknowledged))
 
+    def wait_spares(self, count: int) -> int:
+        """Waits until so many segments are filled ahead of use."""
+        while (ready := self.node.status().wal.spare_segments) < count:
+            time.sleep(0.05)
+        return ready
+
     def state(self) -> list[int]:
         return state_of(self.machine)
 
 
 def main() -> None:
     worker = BenchWorker()
-    serve({**worker.handlers(), "load": worker.load, "state": worker.state})
+    serve({**worker.handlers(), "load": worker.load, "state": worker.state, "wait_spares": worker.wait_spares})
     worker.close()
 
 

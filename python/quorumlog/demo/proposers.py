@@ -67,7 +67,8 @@ class Proposers:
             self._stop = True
             self._lock.notify_all()
         for thread in self._threads:
-            thread.join(PROPOSE_SECONDS * 3)
+            if thread.ident is not None:  # it was started
+                thread.join(PROPOSE_SECONDS * 3)
 
     @property
     def done(self) -> bool:

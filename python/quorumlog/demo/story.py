@@ -84,11 +84,12 @@ class Story:
         return [worker for worker in list(self._fleet.workers.values()) if worker.alive]
 
     def tell(self) -> dict[str, Any]:
-        with self._fleet as fleet:
-            try:
+        # The processes end first: then no proposer waits for an answer any more.
+        try:
+            with self._fleet as fleet:
                 return self._tell(fleet)
-            finally:
-                self._proposers.stop()
+        finally:
+            self._proposers.stop()
 
     def _tell(self, fleet: Fleet) -> dict[str, Any]:
         self._show.say(f"three node processes are up; their data lies in {self._root}")

@@ -7,7 +7,7 @@ messages whose WSN is flushed, the others held.
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, OK
-from quorumlog._core.base.types cimport index_t, wsn_t
+from quorumlog._core.base.types cimport index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
@@ -247,6 +247,16 @@ cdef const RecoveredGroup* recovered(const WalReport* report) noexcept nogil:
     return NULL
 
 
+cdef term_t term_of(const RecoveredGroup* group, index_t index) noexcept nogil:
+    """As the runs of the report have it."""
+    cdef term_t term = 0
+    cdef uint32_t i
+    for i in range(group.run_count):
+        if group.runs[i].first <= index:
+            term = group.runs[i].term
+    return term
+
+
 cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noexcept nogil:
     """Tells the ledger what came back, batch by batch, read and verified."""
     cdef Batch* batch
@@ -264,6 +274,9 @@ cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noex
             ledger_fail(world.ledger, b"recovery names a batch that can't be read", host.number, index, status)
             return
         ledger_found(world.ledger, host.number, batch)
+        if term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
+            ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number, batch.first,
+                        term_of(group, batch.first))
         index = batch_last(batch) + 1
         batch_drop(batch)
     ledger_back_end(world.ledger, host.number)

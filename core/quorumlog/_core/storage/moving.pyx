@@ -225,7 +225,8 @@ cdef int plan_moved(Wal* wal, PlanSlot* slot) noexcept nogil:
     if moving.planned == moving.count:
         moving_settled(wal)
         return ERR_NOT_FOUND
-    status = plan_moved_records(wal, slot, moving.records + moving.planned, moving.count - moving.planned, &count)
+    status = plan_moved_records(wal, slot, moving.records + moving.planned, moving.count - moving.planned,
+                                &count)
     moving.planned += count
     return status
 
@@ -236,9 +237,11 @@ cdef void moving_planned(Wal* wal) noexcept nogil:
 
 cdef void moving_settled(Wal* wal) noexcept nogil:
     cdef Moving* moving = &wal.moving
-    if load_u32(&moving.state) != MOVE_READY or moving.planned < moving.count or wal.plans_completed < moving.last_plan:
+    if load_u32(&moving.state) != MOVE_READY or moving.planned < moving.count \
+            or wal.plans_completed < moving.last_plan:
         return
-    check2(wal.segment_count > 0, b"Q-MOVE-01 a move has a head", <long long>moving.head_id, wal.segment_count)
+    check2(wal.segment_count > 0, b"Q-MOVE-01 a move has a head", <long long>moving.head_id,
+           wal.segment_count)
     if wal.segments[0].id == moving.head_id:
         wal.segments[0].moved_away = True
     give_up(wal)

@@ -10,7 +10,7 @@ from quorumlog._core.base.bytes cimport get_u64, put_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, wsn_t
+from quorumlog._core.base.types cimport BLOCK_BYTES, wsn_t
 from quorumlog._core.storage.batch cimport (IDENTITY_BYTES, KIND_CHECKPOINT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_OPEN, Batch, batch_drop, batch_keep,
                                             batch_stamp)
@@ -379,8 +379,10 @@ cdef int plan_moved_records(Wal* wal, PlanSlot* slot, Batch** records, uint32_t 
     cdef int status
     while count < record_count and count < GROUP_RECORDS_MAX:
         size = record_bytes + RECORD_HEADER_BYTES + records[count].body_bytes
-        if (count > 0 and size > wal.sync_group_bytes_max) or segment.entry_count + count + 1 > FOOTER_ENTRIES_MAX \
-                or sync_group_bytes(count + 1, size) + footer_group_bytes(segment.entry_count + count + 1) > room:
+        if (count > 0 and size > wal.sync_group_bytes_max) \
+                or segment.entry_count + count + 1 > FOOTER_ENTRIES_MAX \
+                or sync_group_bytes(count + 1,
+                                    size) + footer_group_bytes(segment.entry_count + count + 1) > room:
             break
         record_bytes = size
         count += 1
@@ -436,7 +438,9 @@ cdef int plan_footer(Wal* wal, PlanSlot* slot) noexcept nogil:
         return ERR_MEMORY
     put_u32(slot.large, segment.entry_count)
     put_u32(slot.large + 4, 0)
-    memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries, FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
+    if segment.entry_count != 0:
+        memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries,
+               FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
     slot.is_footer = True
     segment.sealed = True
     return plan_own(wal, slot, GROUP_FOOTER, KIND_FOOTER, body_bytes, offset, load_u64(&wal.flushed))

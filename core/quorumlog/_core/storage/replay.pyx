@@ -9,7 +9,7 @@ from quorumlog._core.base.status cimport ERR_MEMORY, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE)
-from quorumlog._core.storage.format cimport RECORD_COPY, RECORD_MOVED, kind_has_entries
+from quorumlog._core.storage.format cimport RECORD_MOVED, kind_has_entries
 from quorumlog._core.storage.groups cimport (groups_add, groups_find, mark_end, mark_open)
 from quorumlog._core.storage.runs cimport (runs_assign, runs_clear, runs_close, runs_compact, runs_end,
                                            runs_hole, runs_term, runs_truncate)
@@ -425,5 +425,6 @@ cdef void replay_finish(Replay* replay) noexcept nogil:
                 mark.unproved_term = 0
             replay.corrupt_records += 1
         # A group whose open record was torn above F is no more than unproved.
-        if track.severed_proved or (track.unnamed and not track.severed) or (lost != 0 and mark.newest_wsn < lost):
+        if track.severed_proved or (track.unnamed and not track.severed) \
+                or (lost != 0 and mark.newest_wsn < lost):
             taint(mark)

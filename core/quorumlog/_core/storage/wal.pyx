@@ -2,19 +2,20 @@
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED,
-                                           ERR_USAGE, OK)
+from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
+                                          OK)
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
-from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES, KIND_HARD_STATE,
+from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
+                                            KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
                                             batch_keep, batch_new, batch_stamp, pool_close, pool_open)
 from quorumlog._core.storage.checkpoint cimport checkpoint_bytes
 from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
 from quorumlog._core.storage.format cimport CHECKPOINT_GROUP_BYTES, RECORD_HEADER_BYTES, kind_has_entries
 from quorumlog._core.storage.groups cimport (Event, groups_add, groups_close, groups_find, groups_open,
-                                             mark_advance, mark_end, mark_open)
+                                             mark_advance, mark_end)
 from quorumlog._core.storage.moving cimport (moving_close, moving_planned, moving_ready, moving_settled,
                                              moving_step, plan_moved)
 from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_footer, slot_close, slot_open,
@@ -22,13 +23,13 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 
 cdef enum:
@@ -140,7 +141,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     wal.sync_group_bytes_max = options.sync_group_bytes_max
     if wal.sync_group_bytes_max > BATCH_BODY_BYTES_MAX or wal.sync_group_bytes_max == 0:
         wal.sync_group_bytes_max = BATCH_BODY_BYTES_MAX
-    wal.spare_segments = options.spare_segments if options.spare_segments <= 8 else 8
+    wal.spare_segments = min(options.spare_segments, <uint32_t>SPARES_MAX)
     wal.direct = options.direct
     wal.cache_bytes = options.cache_bytes
     status[0] = allocate(wal)
@@ -254,7 +255,8 @@ cdef int append_own(Wal* wal, uint8_t kind, group_t group, index_t first, term_t
     batch.group = group
     batch.first = first
     batch.term = term
-    memcpy(batch.body, body, body_bytes)
+    if body_bytes != 0:
+        memcpy(batch.body, body, body_bytes)
     batch.body_crc = crc32c(0, batch.body, body_bytes)
     batch_stamp(batch)
     wsn[0] = append(wal, batch)
@@ -386,12 +388,14 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
     plan.bytes = 0
     for i in range(slot.part_count):
         plan.bytes += slot.parts[i].iov_len
+    slot.bytes = plan.bytes
     plan.offset = segment.end - plan.bytes
     plan.synced_by_write = slot.part_count == 1 and slot.parts[0].iov_base == slot.staging \
         and segment.direct_fd >= 0
     plan.fd = segment.direct_fd if plan.synced_by_write else segment.fd
     check2((plan.offset & 4095) == 0 and (plan.bytes & 4095) == 0 and segment.end <= segment.bytes,
-           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset, <long long>plan.bytes)
+           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset,
+           <long long>plan.bytes)
     if slot.is_checkpoint:
         segment.checkpoint_plan = slot.number
     if slot.is_footer:
@@ -419,6 +423,15 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept n
     if status == ERR_AGAIN:
         return plan_footer(wal, slot)
     return status
+
+
+cdef bint wal_ready(Wal* wal) noexcept nogil:
+    cdef bint ready = wal.active != NULL
+    if not ready:
+        lock(&wal.spare_mutex)
+        ready = wal.spares.count > 0
+        unlock(&wal.spare_mutex)
+    return ready
 
 
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
@@ -502,6 +515,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
         store_u32(&wal.poisoned, 1)
     else:
         add_u64_relaxed(&wal.syncs, 1)
+        add_u64_relaxed(&wal.bytes_written, slot.bytes)
     while again:
         again = False
         for i in range(SLOTS):
@@ -532,7 +546,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
         result = wal.files.sync(wal.files.self, plan.fd)
     if result < 0:
         return <int>-result
-    add_u64_relaxed(&wal.bytes_written, plan.bytes)
     return 0
 
 
