@@ -35,18 +35,28 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
 
 
-def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
-    (example,) = blocks("README.md", "python")
+def run(example: str, where: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", example]
     found = str(Path(quorumlog.__file__).parents[1])  # a relative PYTHONPATH leads nowhere from there
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([found, os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    index, total = map(int, done.stdout.split())
+    return done.stdout
+
+
+def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
+    (example,) = blocks("README.md", "python")
+    index, total = map(int, run(example, tmp_path).split())
     assert index > 0
     assert total == 5 + sum(range(1000))
+
+
+@pytest.mark.parametrize("page", ["write-a-state-machine", "use-the-log-alone"])
+def test_examples_hold_what_they_assert(page: str, tmp_path: Path) -> None:
+    (example,) = blocks(f"docs/how-to/{page}.md", "python")
+    assert "assert " in example
+    (tmp_path / "var").mkdir()
+    run(example, tmp_path)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=names)
