@@ -7,6 +7,7 @@ that were flushed: acknowledged is within recovered, recovered within issued.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class State:
     last: int
     entries: Entries
     hard_state: tuple[int, int]
-    firsts: tuple[int, ...] = ()           # of the batches
+    firsts: tuple[int, ...] = ()  # of the batches
 
 
 @dataclass
@@ -170,7 +171,7 @@ def rolling(seed: int) -> Workload:
     w = Workload(seed, direct=seed % 2 == 0, group_bytes=(1 << 20) if seed % 3 else (64 << 10))
     for group in MODEL_GROUPS:
         w.open_group(group)
-    w.append(3, 50, 2)                     # the slow group
+    w.append(3, 50, 2)  # the slow group
     w.vote(3)
     for turn in range(14):
         w.append(1, 150_000, 2)
@@ -238,8 +239,8 @@ def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples
     yield fates(set(matter))
     yield fates(set(sizes))
     for alone in {matter[0], matter[-1], chooser.choice(matter)}:
-        yield fates({alone, *sizes})                       # the header only, the last only
-        yield fates(set(matter) - {alone})                 # all but one
+        yield fates({alone, *sizes})  # the header only, the last only
+        yield fates(set(matter) - {alone})  # all but one
     for _ in range(samples):
         share = chooser.choice((0.1, 0.5, 0.9))
         yield fates({i for i in matter if chooser.random() < share} | set(sizes))
@@ -307,22 +308,35 @@ def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding
     if last < min(s.last for s in binding) or binding[0].last <= min(s.last for s in binding):
         return False
     return any(
-        found["first"] == s.first and last < s.last and last + 1 in s.firsts
+        found["first"] == s.first
+        and last < s.last
+        and last + 1 in s.firsts
         and entries == {i: e for i, e in s.entries.items() if i <= last}
         for s in binding
     )
 
 
-VERDICTS = ("hard_state", "hard_state_damaged", "first", "last", "term_before_first", "runs", "unproved_last", "faulty",
-            "name", "mode")
+VERDICTS = (
+    "hard_state",
+    "hard_state_damaged",
+    "first",
+    "last",
+    "term_before_first",
+    "runs",
+    "unproved_last",
+    "faulty",
+    "name",
+    "mode",
+)
 
 
 def verdicts(log: DiskLog) -> dict[int, dict[str, object]]:
     return {group: {key: found[key] for key in VERDICTS} for group, found in log.groups.items()}
 
 
-def recover_and_judge(workload: Workload, recorded: int, state: VirtualDisk, chooser: random.Random,
-                      nested: int) -> None:
+def recover_and_judge(
+    workload: Workload, recorded: int, state: VirtualDisk, chooser: random.Random, nested: int
+) -> None:
     """Recovers twice, and `nested` times after a crash inside the recovery."""
     acknowledged = workload.acknowledged(recorded)
     broken = [state.clone(chooser.randrange(1 << 30)) for _ in range(nested)]
@@ -338,10 +352,8 @@ def recover_and_judge(workload: Workload, recorded: int, state: VirtualDisk, cho
     log.abandon()
     for disk in broken:
         disk.halt_after(chooser.randrange(max(operations, 1)))
-        try:
+        with contextlib.suppress(LogRefused):
             DiskLog(disk, prepare=False, **workload.options).abandon()
-        except LogRefused:
-            pass
         disk.halt_after(None)
         if chooser.random() < 0.8:
             disk.power_cut(chooser.randrange(1 << 30))

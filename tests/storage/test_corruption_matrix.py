@@ -8,6 +8,7 @@ at every byte.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Reference:
         w.append(1, 50, 2)
         w.settle(mark=True)
         w.log.abandon()
-        w.log = DiskLog(w.disk, **w.options)           # a second boot
+        w.log = DiskLog(w.disk, **w.options)  # a second boot
         w.append(2, 2500, 2)
         w.vote(2)
         w.append(1, 10)
@@ -122,14 +123,21 @@ def judge(disk: VirtualDisk, what: str, *, oracle: bool = True, place: bool = Tr
         if told:
             verdict = "told"
             assert log.detail or not place, f"{what}: damage without a place"
-        if expected is not None and group in expected and expected[group].faulty is None \
-                and not expected[group].hard_state_damaged and not expected[group].unproved_last:
+        if (
+            expected is not None
+            and group in expected
+            and expected[group].faulty is None
+            and not expected[group].hard_state_damaged
+            and not expected[group].unproved_last
+        ):
             # The document says that nothing is lost: then nothing may be given up.
-            assert expected[group].entries.items() >= truth.entries.items(), f"{what}: the oracle disagrees with the truth"
+            assert expected[group].entries.items() >= truth.entries.items(), (
+                f"{what}: the oracle disagrees with the truth"
+            )
             assert not told, f"{what}: group {group} is given up, though every record can be found"
     log.abandon()
     again = DiskLog(disk, prepare=False)
-    assert {g: {k: v for k, v in f.items()} for g, f in again.groups.items()} == groups, f"{what}: the second opening differs"
+    assert {g: dict(f.items()) for g, f in again.groups.items()} == groups, f"{what}: the second opening differs"
     return verdict
 
 
@@ -160,7 +168,7 @@ def test_every_sector_aged() -> None:
     old = Workload(78)
     old.open_group(9)
     old.settle(mark=True)
-    for _ in range(6):                                 # each boot writes another segment, of a higher id
+    for _ in range(6):  # each boot writes another segment, of a higher id
         old.log.abandon()
         old.log = DiskLog(old.disk, **old.options)
     for _ in range(8):
@@ -177,8 +185,10 @@ def test_every_sector_aged() -> None:
 def test_every_sector_swapped_with_the_next_and_with_a_distant_one() -> None:
     """Misdirected writes: each record says where it lies."""
     sectors = list(reference().used())
-    for (path, at), (other, there) in [*zip(sectors, sectors[1:], strict=False),
-                                       *zip(sectors, sectors[len(sectors) // 2 :], strict=False)]:
+    for (path, at), (other, there) in [
+        *itertools.pairwise(sectors),
+        *zip(sectors, sectors[len(sectors) // 2 :], strict=False),
+    ]:
         disk = reference().flushed_disk.clone()
         first, second = reference().files[path][at : at + SECTOR], reference().files[other][there : there + SECTOR]
         disk.overwrite(path, at, second)

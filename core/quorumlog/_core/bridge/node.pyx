@@ -7,7 +7,7 @@ memory goes; all other calls hold the GIL from the check to the end.
 from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
+    ERR_NOT_LEADER, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, simple_error
@@ -18,7 +18,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport apply_wait
 from quorumlog._core.runtime.intake cimport (
-    OPEN_BYTES_MAX, intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
+    intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (

@@ -9,7 +9,7 @@ import struct
 
 from quorumlog._core.base.prng cimport Prng, prng_seed
 from quorumlog._core.simulation.disk cimport (
-    DISK_PATH_BYTES, Disk, Inode, Recorded, disk_clone, disk_close, disk_fail, disk_find, disk_forget_record,
+    DISK_PATH_BYTES, Inode, Recorded, disk_clone, disk_close, disk_fail, disk_find, disk_forget_record,
     disk_inode, disk_open, disk_process_crash, disk_replay,
 )
 from quorumlog._core.simulation.disk_cut cimport SIZE_FATE, OpenFate, disk_cut_as, disk_fates, disk_power_cut

@@ -168,8 +168,8 @@ cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
     cdef index_t index
     cdef uint64_t term
     cdef int status
-    cdef uint32_t done
-    for done in range(batches):
+    cdef uint32_t _done
+    for _done in range(batches):
         status = apply_next(apply, True)
         if status != OK:
             return status

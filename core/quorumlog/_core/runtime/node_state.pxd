@@ -161,5 +161,3 @@ cdef struct NodeOptions:
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max
     uint64_t seed
-
-

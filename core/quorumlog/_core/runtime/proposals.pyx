@@ -1,7 +1,7 @@
 """See proposals.pxd."""
 
 from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64, store_u32
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
