@@ -65,11 +65,13 @@ bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what si
 	$(PYTEST) bench/micro
 
 # Sanitizers: a build of its own below build/, in front of the editable one.  Leaks: Python itself
-# leaves memory to the end of the process, so only asan's other findings count there.
+# leaves memory to the end of the process, so only asan's other findings count there.  A finding ends
+# the process: pytest must not hold back what it says (--capture=sys), nor the test's name (-v).
 SANITIZED = $(shell gcc -print-file-name=lib$(1).so)
 SANITIZED_BUILD = QUORUMLOG_BUILD=$(1) $(PY) setup.py --quiet build --build-base build/$(1) --build-lib build/$(1)/lib
 SANITIZED_TEST = PYTHONPATH=build/$(1)/lib LD_PRELOAD="$(call SANITIZED,$(1))" PYTHONMALLOC=malloc \
-	$(PYTEST) -p no:cacheprovider --timeout=0 -m "not slow and not processes" $(TESTS)
+	$(PYTEST) -p no:cacheprovider --timeout=0 --capture=sys -v --ignore=tests/packaging \
+	-m "not slow and not processes" $(TESTS)
 
 asan: $(BUILT)  ## the tests under the address and undefined-behaviour sanitizers
 	$(call SANITIZED_BUILD,asan)

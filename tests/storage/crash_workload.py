@@ -297,12 +297,14 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
 
 def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding: list[State]) -> bool:
     """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end before
-    the replacement, which is unproved.  Never before what the truncation kept."""
+    the replacement, which is unproved (or truncated in turn).  Never before what the truncation kept."""
     last = found["last"]
     assert isinstance(last, int)
     unproved = found["unproved_last"]
     assert isinstance(unproved, int)
-    if unproved <= last or last < min(s.last for s in binding) or binding[0].last <= min(s.last for s in binding):
+    if unproved <= last and not any(s.last == last for s in binding):
+        return False
+    if last < min(s.last for s in binding) or binding[0].last <= min(s.last for s in binding):
         return False
     return any(
         found["first"] == s.first and last < s.last and last + 1 in s.firsts

@@ -96,7 +96,7 @@ def _run_processes(
         said("waiting for the followers")
         for worker in fleet.workers.values():
             worker.call(
-                "wait_applied",
+                "wait_flushed",
                 timeout=CATCH_UP_SECONDS + 10,
                 seconds=CATCH_UP_SECONDS,
                 index=load["last_acknowledged"],
@@ -137,7 +137,7 @@ def _run_threads(
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
         load["writer"] = workers[leader].status()["writer"]
         for worker in workers.values():
-            worker.wait_applied(load["last_acknowledged"], CATCH_UP_SECONDS)
+            worker.wait_flushed(load["last_acknowledged"], CATCH_UP_SECONDS)
         states = [worker.state() for worker in workers.values()]
     finally:
         for worker in workers.values():

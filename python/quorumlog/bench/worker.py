@@ -63,7 +63,9 @@ class BenchWorker(NodeWorker):
 
 def main() -> None:
     worker = BenchWorker()
-    serve({**worker.handlers(), "load": worker.load, "state": worker.state, "wait_spares": worker.wait_spares})
+    serve(
+        {**worker.handlers(), "load": worker.load, "state": worker.state, "wait_spares": worker.wait_spares}
+    )
     worker.close()
 
 

@@ -456,6 +456,8 @@ cdef int recover(Wal* wal, WalReport* report, uint64_t* said) noexcept nogil:
     if status == OK:
         if replay.highest > highest:
             highest = replay.highest
+        elif highest > replay.highest:
+            replay.bad_beyond_proof = True     # a header names WSNs above all that is left
         report.wsn_last = highest
         report.boot += 1
         wal.boot = report.boot

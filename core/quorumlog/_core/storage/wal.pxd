@@ -88,7 +88,8 @@ cdef struct WalStatus:
 
 # Opens and recovers `path` (which exists and is locked by the caller), starts a new segment with a
 # higher boot number and makes it durable.  NULL and *status, with report.detail saying why.
-# `report` belongs to the log and lives until wal_close.  Calling thread: any, once.
+# `report` belongs to the log and lives until wal_close; that of a failure lives until this thread's
+# next wal_open.  Calling thread: any, once.
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil
 # Writes in flight must have been completed.  Does not sync.

@@ -38,8 +38,14 @@ cdef enum:
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
 
-# What an open that failed has to say; overwritten by the next one.
-cdef WalReport failure
+# What an open that failed has to say; overwritten by the next one of the same thread.
+cdef extern from *:
+    """
+    static _Thread_local _Alignas(16) char ql_wal_failure[1024];
+    static char *ql_wal_failure_room(void) { return ql_wal_failure; }
+    """
+    char ql_wal_failure[1024]
+    char* failure_room "ql_wal_failure_room"() noexcept nogil
 
 
 # Opening and closing ----------------------------------------------------------------------------------
@@ -122,13 +128,15 @@ cdef int begin_writing(Wal* wal, uint64_t said) noexcept nogil:
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil:
     cdef Wal* wal
+    cdef WalReport* failure = <WalReport*>failure_room()
     cdef uint64_t said = 0
-    memset(&failure, 0, sizeof(failure))
-    report[0] = &failure
+    check(sizeof(WalReport) <= sizeof(ql_wal_failure), b"Q-WAL-13 a report fits its room")
+    memset(failure, 0, sizeof(WalReport))
+    report[0] = failure
     status[0] = ERR_USAGE
     if options.segment_bytes < MIB or options.segment_bytes > 2048 * <uint64_t>MIB \
             or options.segment_bytes % MIB != 0 or strlen(path) > PATH_BYTES_MAX - 64:
-        snprintf(failure.detail, sizeof(failure.detail),
+        snprintf(failure.detail, DETAIL_BYTES,
                  b"segments are 1 MiB to 2 GiB and a multiple of 1 MiB; a path has at most 4,032 bytes")
         return NULL
     status[0] = ERR_MEMORY
@@ -581,4 +589,6 @@ cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil:
     out.syncs = load_u64(&wal.syncs)
     out.bytes_written = load_u64(&wal.bytes_written)
     out.segments = wal.segment_count
+    lock(&wal.spare_mutex)             # the preparing thread makes more
     out.spare_segments = wal.spares.count
+    unlock(&wal.spare_mutex)
