@@ -81,7 +81,7 @@ def test_a_signal_handler_may_close_while_a_call_waits(directory: Path, call: st
     group = node.raft("main", ql.StateMachine(), options=options)
     if call == "propose_overloaded":
         group.submit(b"x" * 70_000)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "propose": lambda: group.propose(b"1", timeout=60),
         "wait_applied": lambda: group.wait_applied(9, timeout=60),
         "read": lambda: group.read(None, timeout=60),
