@@ -1,10 +1,10 @@
 """A fast durable log for one process: the write-ahead log of a node, alone.
 
-    with Log.open("var/events") as log:
-        log.append_many([b"a", b"b"])
-        log.sync()                      # durable from here on
-        for batch in log:
-            print(batch.first, batch.payload)
+with Log.open("var/events") as log:
+    log.append_many([b"a", b"b"])
+    log.sync()                      # durable from here on
+    for batch in log:
+        print(batch.first, batch.payload)
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ class Log:
         core = getattr(self, "_core", None)
         if core is not None and not core.closed:
             warnings.warn(
-                f"the log in {core.path} was not closed; use `with Log.open(...)`", ResourceWarning, stacklevel=2
+                f"the log in {core.path} was not closed; use `with Log.open(...)`",
+                ResourceWarning,
+                stacklevel=2,
             )
             core.close()
 

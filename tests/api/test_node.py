@@ -77,7 +77,7 @@ def test_opening_what_is_no_data_directory(tmp_path: Path) -> None:
 
 
 def test_creating_twice(directory: Path) -> None:
-    with pytest.raises(ql.UsageError):
+    with pytest.raises(ql.UsageError, match="data directory already"):
         ql.Node.create(directory, "n1", cluster=uuid.uuid4(), token=TOKEN)
 
 

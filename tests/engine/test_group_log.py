@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from quorumlog._core.bridge.testing_log import BATCH_BYTES, Log
 
 COMPACTED, NOT_FOUND, USAGE = 12, 52, 1
@@ -148,6 +149,18 @@ def test_a_late_completion_of_a_truncated_write_moves_nothing() -> None:
     assert not log.flush(11)
     assert log.cursors["flushed"] == 0
     assert log.flush(12)
+
+
+def test_what_is_not_flushed_stays_in_memory_even_when_it_is_applied() -> None:
+    """It is committed by others' disks: the log could not read it back yet."""
+    log = Log(0)
+    for index in range(1, 5):
+        log.append(index, 1, 1, index)
+    log.flush(2)
+    log.pin(4)
+    assert [log.batch(index) is not None for index in range(1, 5)] == [False, False, True, True]
+    log.flush(4)
+    assert [log.batch(index) is not None for index in range(1, 5)] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ Figures 7 and 8 are plays: tests/transcripts/repair_figure_7.txt, commit_figure_
 from __future__ import annotations
 
 import pytest
-from quorumlog._core.bridge.testing_raft import Letter
 from world import MS, World
+
+from quorumlog._core.bridge.testing_raft import Letter
 
 
 def status(world: World, number: int, key: str) -> int:
@@ -129,15 +130,11 @@ def test_5_2_a_majority_of_votes_wins(count: int, votes: int, wins: bool) -> Non
     assert (world.role(1) == "leader") == wins
 
 
-def test_5_2_each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served() -> (
-    None
-):
+def test_5_2_each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served() -> None:
     world = World(3)
     for candidate, expected in [(1, 1), (2, 0), (1, 1)]:
         world.network.clear()
-        world.hand_over(
-            Letter.forge("vote", candidate, 3, 4, last_index=0, last_term=0, proposed=4)
-        )
+        world.hand_over(Letter.forge("vote", candidate, 3, 4, last_index=0, last_term=0, proposed=4))
         assert [x.fields["granted"] for x in world.waiting(3)] == [expected]
     assert status(world, 3, "vote") == 1
 
@@ -256,9 +253,7 @@ def test_5_4_1_a_vote_only_for_a_log_at_least_as_up_to_date(
     for kind, term, proposed in [("pre-vote", 3, 4), ("vote", 4, 4)]:
         world.network.clear()
         world.hand_over(
-            Letter.forge(
-                kind, 2, 1, term, last_index=len(candidate), last_term=last_term, proposed=proposed
-            )
+            Letter.forge(kind, 2, 1, term, last_index=len(candidate), last_term=last_term, proposed=proposed)
         )
         assert [x.fields["granted"] for x in world.waiting(1)] == [granted]
 

@@ -7,6 +7,7 @@ shares no code with the product: struct for the layout, google_crc32c for sums.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from dataclasses import dataclass, field
@@ -35,9 +36,13 @@ class Listed:
     last: int
     term: int
     offset: int
-    length: int
+    length_kind: int
     segment: int
     boot: int
+
+    @property
+    def kind(self) -> int:
+        return self.length_kind >> 28
 
 
 @dataclass
@@ -79,7 +84,7 @@ class Record:
     def entries(self) -> list[bytes]:
         offsets = struct.unpack_from(f"<{self.count + 1}I", self.body)
         start = (4 * (self.count + 1) + 7) // 8 * 8
-        return [self.body[start + a : start + b] for a, b in zip(offsets, offsets[1:], strict=False)]
+        return [self.body[start + a : start + b] for a, b in itertools.pairwise(offsets)]
 
 
 @dataclass
@@ -93,7 +98,12 @@ class CheckpointGroup:
     hard_state_term: int
     vote: int
     truncated_wsn: int
+    faulty_first: int
+    faulty_last: int
+    unproved_last: int
+    unproved_term: int
     mode: int
+    damaged: bool
     name: str
 
 
@@ -101,9 +111,7 @@ class CheckpointGroup:
 class Log:
     groups: list[SyncGroup] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(
-        default_factory=list
-    )
+    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(default_factory=list)
 
     def flushed(self, boot: int | None = None) -> int:
         """F: the largest `flushed` in any valid header (of one boot)."""
@@ -220,25 +228,19 @@ def parse_record(data: bytes, segment: int, at: int) -> Record | None:
     body = data[at + 144 : at + length]
     if crc(body) != body_crc:
         return None
-    return Record(
-        segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body
-    )
+    return Record(segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body)
 
 
 def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int, int]]]:
     _, _, groups, tombstones = struct.unpack_from("<QQII", body)
     at, found = 24, []
     for _ in range(groups):
-        (group, last_wsn, first, last, before, last_term, hard_term, vote, truncated, _, mode, length) = (
-            struct.unpack_from("<10QBB", body, at)
-        )
-        name = body[at + 82 : at + 82 + length].decode()
+        fields = struct.unpack_from("<14QBBB", body, at)
+        name = body[at + 120 : at + 120 + fields[16]].decode()
         found.append(
-            CheckpointGroup(
-                group, last_wsn, first, last, before, last_term, hard_term, vote, truncated, mode, name
-            )
+            CheckpointGroup(*fields[:9], *fields[10:14], mode=fields[14], damaged=bool(fields[15] & 1), name=name)
         )
-        at += (82 + length + 7) // 8 * 8
+        at += (120 + fields[16] + 7) // 8 * 8
     return found, [struct.unpack_from("<QQ", body, at + 16 * i) for i in range(tombstones)]
 
 
@@ -378,6 +380,4 @@ def conclude(files: dict[str, bytes]) -> dict[int, Conclusion]:
         dropped.update(dict(tombstones))
     groups = {record.group for record in log.records} | {line.group for g in log.groups for line in g.listed}
     groups |= set(base)
-    return {
-        group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))
-    }
+    return {group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))}

@@ -2,9 +2,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--rewrite", action="store_true", help="write what the plays say now into their files"
-    )
+    parser.addoption("--rewrite", action="store_true", help="write what the plays say now into their files")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

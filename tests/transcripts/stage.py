@@ -114,10 +114,7 @@ class Stage:
         self.world.deliver(*self.route(words))
 
     def do_drop(self, words: list[str]) -> list[str]:
-        return [
-            f"lost from {x.sender} to {x.target}: {x!r}"
-            for x in self.world.drop(*self.route(words))
-        ]
+        return [f"lost from {x.sender} to {x.target}: {x!r}" for x in self.world.drop(*self.route(words))]
 
     def do_double(self, words: list[str]) -> list[str]:
         twice = self.world.waiting(*self.route(words))

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quorumlog._core.bridge.testing_raft import Letter, RaftNode, Record
 from world import MS, World
+
+from quorumlog._core.bridge.testing_raft import Letter, RaftNode, Record
 
 NOT_LEADER, OVERLOADED = 10, 11
 
@@ -29,9 +30,7 @@ def follower(terms: list[int], term: int, **options: Any) -> World:
 
 def entry(world: World, index: int, term: int, **options: Any) -> Record:
     """As World.fill makes it, so that the same index and term is the same entry."""
-    return world.pool.make(
-        [b"%d@%d" % (index, term)], term=term, first=index, stamp=True, **options
-    )
+    return world.pool.make([b"%d@%d" % (index, term)], term=term, first=index, stamp=True, **options)
 
 
 def append(
@@ -119,9 +118,7 @@ def test_a_r5_an_ack_covers_the_request_and_no_more() -> None:
 
 def test_a_r26_a_gap_into_an_empty_log_is_refused() -> None:
     world = follower([], 1)
-    letter = Letter.forge(
-        "append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 9, 1)]
-    )
+    letter = Letter.forge("append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 9, 1)])
     assert hear(world, letter) == []
     assert (terms_of(world), errors(world)) == ([], 1)
     (reply,) = hear(world, append(world, 8, 1, [1], term=1))
@@ -132,9 +129,7 @@ def test_a_r26_a_gap_into_an_empty_log_is_refused() -> None:
 
 def test_a_r27_batches_must_follow_prev() -> None:
     world = follower([1, 1], 1)
-    letter = Letter.forge(
-        "append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 3, 1)]
-    )
+    letter = Letter.forge("append", 2, 1, 1, prev_index=0, prev_term=0, batches=[entry(world, 3, 1)])
     assert hear(world, letter) == []
     letter = Letter.forge(
         "append",
@@ -162,9 +157,7 @@ def test_a_m9_what_lies_before_the_head_is_skipped_and_acknowledged() -> None:
         assert [x.fields["match"] for x in effects["letters"]] == [last]
         assert effects["commit"] >= 10
     across = world.pool.make([b"a"] * 4, term=1, first=9, stamp=True)
-    effects = node.receive(
-        0, Letter.forge("append", 2, 1, 1, prev_index=8, prev_term=1, batches=[across])
-    )
+    effects = node.receive(0, Letter.forge("append", 2, 1, 1, prev_index=8, prev_term=1, batches=[across]))
     assert effects["letters"] == []
     assert node.status()["peer_errors"] == 1
 
@@ -182,15 +175,9 @@ def test_the_same_index_and_term_with_other_contents_is_a_peer_error() -> None:
     world = follower([1, 1], 1)
     hear(world, append(world, 2, 1, [1], term=1))
     longer = world.pool.make([b"3@1", b"4@1"], term=1, first=3, stamp=True)
-    assert (
-        hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[longer]))
-        == []
-    )
+    assert hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[longer])) == []
     other = world.pool.make([b"other"], term=1, first=3, stamp=True)
-    assert (
-        hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[other]))
-        == []
-    )
+    assert hear(world, Letter.forge("append", 2, 1, 1, prev_index=2, prev_term=1, batches=[other])) == []
     assert (terms_of(world), errors(world)) == ([1, 1, 1], 2)
 
 
@@ -211,9 +198,7 @@ def test_a_r6_a_vote_is_durable_before_anybody_hears_of_it() -> None:
     world.deliver()
     world.deliver(3, 1)
     assert world.role(1) == "candidate"
-    assert world.waiting(1, name="vote") == [], (
-        "not even the request leaves before the own vote is on disk"
-    )
+    assert world.waiting(1, name="vote") == [], "not even the request leaves before the own vote is on disk"
     world.flush(1)
     world.deliver(1, 2, "vote")
     assert world.waiting(2, name="vote-reply") == []
@@ -228,9 +213,7 @@ def test_a_r6_a_vote_is_durable_before_anybody_hears_of_it() -> None:
     asked = Letter.forge("vote", 2, 3, 1, last_index=9, last_term=1, proposed=1)
     world.network.clear()
     world.hand_over(asked)
-    assert [x.fields["granted"] for x in world.waiting(3, 2)] == [0], (
-        "one vote in a term, restarts included"
-    )
+    assert [x.fields["granted"] for x in world.waiting(3, 2)] == [0], "one vote in a term, restarts included"
 
 
 def test_a_r7_a_doubled_vote_is_one_vote() -> None:
@@ -274,12 +257,8 @@ def test_a_r11_a_disruptive_node_changes_nothing_while_a_leader_is_heard() -> No
     world.elect(1)
     world.live(50)
     for number in (1, 2):
-        world.hand_over(
-            Letter.forge("vote", 3, number, 50, last_index=99, last_term=49, proposed=50)
-        )
-        world.hand_over(
-            Letter.forge("pre-vote", 3, number, 50, last_index=99, last_term=49, proposed=51)
-        )
+        world.hand_over(Letter.forge("vote", 3, number, 50, last_index=99, last_term=49, proposed=50))
+        world.hand_over(Letter.forge("pre-vote", 3, number, 50, last_index=99, last_term=49, proposed=51))
     assert [world.nodes[n].status()["term"] for n in (1, 2)] == [1, 1]
     assert world.role(1) == "leader"
 
@@ -355,10 +334,7 @@ def test_a_r30_the_sender_is_who_the_envelope_says() -> None:
     world = follower([1], 1)
     for sender in (1, 9, 0):
         assert (
-            hear(
-                world, Letter.forge("pre-vote", sender, 1, 1, last_index=5, last_term=5, proposed=2)
-            )
-            == []
+            hear(world, Letter.forge("pre-vote", sender, 1, 1, last_index=5, last_term=5, proposed=2)) == []
         )
     assert errors(world) == 3
 

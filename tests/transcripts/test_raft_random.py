@@ -26,7 +26,6 @@ class Play:
             cache_limit_bytes=self.random.choice([0, 100, 1 << 20]),
         )
         self.read = 0
-        self.torn = 0
         self.chances = {
             "loss": self.random.choice([0, 0, 0.1, 0.3]),
             "double": self.random.choice([0, 0.1, 0.3]),
@@ -63,9 +62,7 @@ class Play:
             world.advance(draw.choice([1, 5, 20]))
         elif what < 0.95:
             target = world.leader() if draw.random() < 0.8 else number
-            world.propose(
-                target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3])
-            )
+            world.propose(target or number, *[b"%d" % draw.randrange(1000)] * draw.choice([1, 1, 3]))
         elif what < 0.98:
             self.read += 1
             world.read(number, self.read)
@@ -90,9 +87,7 @@ class Play:
             world.start(number)
         elif node.pending and draw.random() < 0.5:
             # A power cut that tears: some of what was pending is there, the rest is unproved.
-            ends = [
-                record.last for _, record in node.pending if record.kind in ("entries", "blank")
-            ]
+            ends = [record.last for _, record in node.pending if record.kind in ("entries", "blank")]
             world.crash(number, keep=draw.randrange(len(node.pending)))
             end = world.end_on_disk(number)
             world.start(number, unproved_last=max([e for e in ends if e > end], default=0))

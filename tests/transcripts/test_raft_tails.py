@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from quorumlog._core.bridge.testing_raft import Letter
 from world import World
+
+from quorumlog._core.bridge.testing_raft import Letter
 
 
 def torn(count: int = 3, *, term: int = 5, unproved_last: int = 4) -> World:
@@ -29,9 +30,7 @@ def ask(world: World, sender: int, term: int, last: int, *, tail: bool = True) -
     """A vote request, and node 1's answer."""
     world.network.clear()
     world.hand_over(
-        Letter.forge(
-            "vote", sender, 1, term, last_index=last, last_term=1, proposed=term, tail=tail
-        )
+        Letter.forge("vote", sender, 1, term, last_index=last, last_term=1, proposed=term, tail=tail)
     )
     return list(world.network)
 
@@ -42,9 +41,7 @@ def append(world: World, first: int, terms: list[int], *, term: int, prev_term: 
         for i, t in enumerate(terms)
     ]
     world.hand_over(
-        Letter.forge(
-            "append", 2, 1, term, prev_index=first - 1, prev_term=prev_term, batches=batches
-        )
+        Letter.forge("append", 2, 1, term, prev_index=first - 1, prev_term=prev_term, batches=batches)
     )
 
 

@@ -37,9 +37,7 @@ def replay(records: Iterable[tuple[int, Record]]) -> tuple[int, int, list[Record
             log = [batch for batch in log if batch.last < record.first]
         else:
             end = log[-1].last if log else 0
-            require(
-                record.first == end + 1, f"{record!r} on disk continues the log that ends at {end}"
-            )
+            require(record.first == end + 1, f"{record!r} on disk continues the log that ends at {end}")
             log.append(record)
     return term, vote, log
 
@@ -71,9 +69,7 @@ class Node:
 
 
 class World:
-    def __init__(
-        self, count: int = 3, *, manual: bool = False, fetch: bool = True, **options: Any
-    ) -> None:
+    def __init__(self, count: int = 3, *, manual: bool = False, fetch: bool = True, **options: Any) -> None:
         self.pool = Pool()
         self.options = options
         self.manual = manual  # the test says when writes are synced
@@ -127,9 +123,7 @@ class World:
         node.disk += node.pending[:keep]
         node.raft, node.pending, node.held, node.fetches = None, [], [], []
         # Who asked died with the node.
-        self.reads = {
-            r: answer for r, answer in self.reads.items() if answer or self.read_owner[r] != number
-        }
+        self.reads = {r: answer for r, answer in self.reads.items() if answer or self.read_owner[r] != number}
 
     def fill(self, number: int, terms: Iterable[int], *, term: int, vote: int = 0) -> None:
         """A crashed node's disk: one entry of each of these terms, and a hard state."""
@@ -225,15 +219,9 @@ class World:
         _, _, log = replay(node.disk)
         found: list[Record] = []
         for batch in log:
-            if (
-                batch.last >= first
-                and sum(80 + b.count * 8 for b in found) < bytes_max
-                and len(found) < 256
-            ):
+            if batch.last >= first and sum(80 + b.count * 8 for b in found) < bytes_max and len(found) < 256:
                 found.append(batch)
-        self.carry_out(
-            node, node.raft.fetched(node.clock_ns, peer, [] if status else found, status)
-        )
+        self.carry_out(node, node.raft.fetched(node.clock_ns, peer, [] if status else found, status))
 
     def reachable(self, number: int, peer: int, is_reachable: bool) -> None:
         node = self.nodes[number]
@@ -290,9 +278,7 @@ class World:
         self.tell(f"{letter.target} hears {letter.sender}: {letter!r}")
         self.carry_out(node, node.raft.receive(node.clock_ns, letter))
 
-    def deliver(
-        self, sender: int | None = None, target: int | None = None, name: str | None = None
-    ) -> None:
+    def deliver(self, sender: int | None = None, target: int | None = None, name: str | None = None) -> None:
         """What lies in the network now, oldest first."""
         for letter in self.waiting(sender, target, name):
             self.hand_over(self.take(letter))
@@ -329,17 +315,14 @@ class World:
         node.deadline_ns = effects["deadline_ns"]
         self.refusals += [(node.number, status) for status in effects["refusals"]]
         for read, index, status in effects["reads"]:
-            require(
-                self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once"
-            )
+            require(self.reads.get(read, 0) is None, f"read {read} was asked once and is answered once")
             require(
                 status != 0 or index >= self.read_floor[read],
                 f"read {read} sees all that was committed when it began",
             )
             self.reads[read] = (index, status)
             self.tell(
-                f"{node.number} answers read {read}: "
-                + (f"from index {index}" if status == 0 else "refused")
+                f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
             )
         node.fetches += effects["fetches"]
         self.check(node, effects["commit"])
@@ -418,8 +401,7 @@ class World:
         )
         for identity in mine[shared:]:
             holders = sum(
-                identity in [b.identity for b in replay(other.disk)[2]]
-                for other in self.nodes.values()
+                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
             )
             require(
                 2 * holders > len(self.nodes),
@@ -436,9 +418,7 @@ class World:
         for i in range(min(len(ours), len(theirs))):
             if ours[i][:1] == theirs[i][:1] and ours[i][2] == theirs[i][2]:
                 meet = i + 1
-        require(
-            ours[:meet] == theirs[:meet], f"logs that share an entry share all before it: {a} {b}"
-        )
+        require(ours[:meet] == theirs[:meet], f"logs that share an entry share all before it: {a} {b}")
 
     # Asking
 

@@ -64,9 +64,7 @@ def test_encoder_writes_what_the_format_page_says(made: Frame) -> None:
 
 @given(st.lists(frames(), max_size=6), st.data())
 @settings(max_examples=200)
-def test_receiver_hands_out_what_was_sent_however_it_is_cut(
-    sent: list[Frame], data: st.DataObject
-) -> None:
+def test_receiver_hands_out_what_was_sent_however_it_is_cut(sent: list[Frame], data: st.DataObject) -> None:
     stream = b"".join(made.encode() for made in sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     decoder = core.Decoder(NODE, PEER)

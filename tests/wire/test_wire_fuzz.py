@@ -80,9 +80,7 @@ def reseal(rng: random.Random, frame: bytes) -> bytes:
     return bytes(data)
 
 
-def feed_in_pieces(
-    rng: random.Random, decoder: core.Decoder, stream: bytes
-) -> list[tuple[object, ...]]:
+def feed_in_pieces(rng: random.Random, decoder: core.Decoder, stream: bytes) -> list[tuple[object, ...]]:
     got, at = [], 0
     while at < len(stream):
         size = rng.choice([1, 7, 120, 300, 5000, 1 << 20])

@@ -147,14 +147,10 @@ class Hello:
         magic, version, role, features, cluster, sender, target, incarnation, epoch, nonce, rest = (
             HELLO.unpack_from(data)
         )
-        return cls(
-            role, sender, target, cluster, incarnation, epoch, nonce, magic, version, features, rest
-        )
+        return cls(role, sender, target, cluster, incarnation, epoch, nonce, magic, version, features, rest)
 
 
-def proof(
-    token: bytes, role: int, dialer: bytes, acceptor: bytes, magic: int = 0x46504C51
-) -> bytes:
+def proof(token: bytes, role: int, dialer: bytes, acceptor: bytes, magic: int = 0x46504C51) -> bytes:
     mac = hmac.new(token, bytes([role]) + dialer + acceptor, hashlib.sha256).digest()
     rest = mac + bytes(8)
     return struct.pack("<II", magic, crc(rest)) + rest

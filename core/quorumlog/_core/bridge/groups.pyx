@@ -73,6 +73,7 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.hard_state_term = hosted.recovered_term
     options.vote = hosted.recovered_vote
     options.unproved_last = hosted.unproved_last
+    options.unproved_term = hosted.unproved_term
     hosted.protocol = raft_protocol()
     hosted.state = raft_open(&options, &hosted.log, monotonic_ns())
     if hosted.state == NULL:

@@ -9,7 +9,7 @@ from quorumlog._core.base.atomics cimport (
     add_u32, atomic_u32, futex_wait, futex_wake, load_u32, store_u32)
 from quorumlog._core.base.status cimport (
     ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_LOCKED, ERR_NOT_FOUND, ERR_NO_SPACE, ERR_POISONED,
-    ERR_TOO_LARGE, ERR_USAGE, OK)
+    ERR_USAGE, OK)
 from quorumlog._core.bridge.batch cimport BatchView, view_of
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.seal cimport seal_one, seal_payloads
@@ -24,8 +24,7 @@ from quorumlog._core.storage.wal cimport (
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EEXIST, ENOSPC
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 import os
 
@@ -308,7 +307,8 @@ cdef class LogCore:
         futex_wake(&self.turns, 1 << 30)
         if error != 0:
             raise simple_error(ERR_NO_SPACE if error == ENOSPC else ERR_IO,
-                               f"write to {self.path} ({os.strerror(error)}); what was not synced may be lost")
+                               f"write to {self.path} ({os.strerror(error)}); "
+                               f"what was not synced may be lost")
         return True
 
     cdef bint _spares_are_low(self):
@@ -346,7 +346,8 @@ cdef class LogCore:
         cdef BatchView view
         self._check_open()
         if index > self.last_index or index == 0:
-            raise errors.UsageError(f"index {index} of a log that holds {self.first_index} to {self.last_index}")
+            raise errors.UsageError(
+                f"index {index} of a log that holds {self.first_index} to {self.last_index}")
         status = ERR_NOT_FOUND
         for attempt in range(2):
             self.executing += 1
@@ -367,7 +368,8 @@ cdef class LogCore:
                                    self.first_index)
         if status == ERR_CORRUPT:
             wal_damage(self.wal, detail, sizeof(detail))
-            raise errors.Corrupt(f"index {index} of {self.path} is damaged: {detail.decode()}", detail.decode())
+            raise errors.Corrupt(f"index {index} of {self.path} is damaged: {detail.decode()}",
+                                 detail.decode())
         raise simple_error(status, f"read index {index} of {self.path}")
 
     # Both ends -----------------------------------------------------------------------------------------
@@ -380,7 +382,8 @@ cdef class LogCore:
             batch = self.read(first)
             if batch.first != first:
                 raise errors.UsageError(
-                    f"{verb} at {first}, within the batch {batch.first} to {batch.last}: batches are never split")
+                    f"{verb} at {first}, within the batch {batch.first} to {batch.last}: "
+                    f"batches are never split")
 
     def truncate(self, uint64_t first, /):
         """Drops the entries from `first` on, which begins a batch."""

@@ -21,7 +21,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.engine.receipt cimport RECEIPT_PENDING, Receipt
 from quorumlog._core.runtime.apply cimport apply_wait
 from quorumlog._core.runtime.intake cimport (
-    OPEN_BYTES_MAX, intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
+    intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (

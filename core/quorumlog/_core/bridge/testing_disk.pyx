@@ -9,15 +9,18 @@ import struct
 
 from quorumlog._core.base.prng cimport Prng, prng_seed
 from quorumlog._core.simulation.disk cimport (
-    DISK_PATH_BYTES, Disk, Inode, Recorded, disk_clone, disk_close, disk_fail, disk_find, disk_forget_record,
+    DISK_PATH_BYTES, Inode, Recorded, disk_clone, disk_close, disk_fail, disk_find, disk_forget_record,
     disk_inode, disk_open, disk_process_crash, disk_replay,
 )
 from quorumlog._core.simulation.disk_cut cimport SIZE_FATE, OpenFate, disk_cut_as, disk_fates, disk_power_cut
-from quorumlog._core.simulation.pages cimport PagedFile, paged_overwrite, paged_read, paged_sync, paged_write
+from quorumlog._core.simulation.pages cimport (
+    PAGE_SECTORS, SECTOR_BYTES, Page, PagedFile, paged_overwrite, paged_read, paged_sync, paged_write,
+)
 from quorumlog._core.storage.files cimport iovec
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memset
 
 OPERATIONS = ("create", "write", "sync", "sync_directory", "rename", "remove", "make_directory", "read")
 OLD, KEPT, GARBAGE = 0, 1, 2
@@ -33,6 +36,14 @@ cdef int collect_name(void* context, const char* name) noexcept nogil:
     with gil:
         (<list>context).append((<bytes>name).decode())
     return 0
+
+
+cdef bint sector_differs(const Page* page, uint32_t sector):
+    cdef char zeros[SECTOR_BYTES]
+    memset(zeros, 0, SECTOR_BYTES)
+    cdef const char* current = <const char*>page.current + sector * SECTOR_BYTES if page.current != NULL else zeros
+    cdef const char* durable = <const char*>page.durable + sector * SECTOR_BYTES if page.durable != NULL else zeros
+    return memcmp(current, durable, SECTOR_BYTES) != 0
 
 
 cdef bytes path_bytes(str path):
@@ -145,6 +156,21 @@ cdef class VirtualDisk:
         found = [(fates[i].inode, None if fates[i].sector == SIZE_FATE else fates[i].sector) for i in range(count)]
         free(fates)
         return found
+
+    def fates_that_matter(self):
+        """Positions in fates() of sizes and of sectors whose old and new content differ."""
+        cdef PagedFile* file
+        cdef uint64_t sector
+        matter = []
+        for position, (inode, number) in enumerate(self.fates()):
+            if number is None:
+                matter.append(position)
+                continue
+            sector = number
+            file = &disk_inode(self.disk, inode).content
+            if sector_differs(&file.pages[sector // PAGE_SECTORS], <uint32_t>(sector % PAGE_SECTORS)):
+                matter.append(position)
+        return matter
 
     @property
     def pending_changes(self):

@@ -1,7 +1,9 @@
 """Test-facing: one run of the simulated cluster, by its seed.  Here, and not below, a protocol is named."""
 
+from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
+from quorumlog._core.simulation.disk cimport disk_clone
 from quorumlog._core.simulation.faults cimport draw_options
 from quorumlog._core.simulation.ledger cimport ledger_committed_last
 from quorumlog._core.simulation.world cimport world_close, world_open, world_run
@@ -60,13 +62,16 @@ cdef dict told(const World* world):
         "fetches": world.fetches,
         "compactions": world.compactions,
         "truncations": world.ledger.truncations,
-        "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role, "term": world.hosts[i].status.term,
+        "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role,
+                   "term": world.hosts[i].status.term,
                    "leader": world.hosts[i].status.leader, "first": world.hosts[i].status.first,
                    "last": world.hosts[i].status.last, "flushed": world.hosts[i].status.flushed,
                    "commit": world.hosts[i].status.commit, "applied": world.hosts[i].applied,
                    "unproved_last": world.hosts[i].status.unproved_last,
-                   "peers": [{"node": world.hosts[i].status.peers[k].node, "state": world.hosts[i].status.peers[k].state,
-                              "match": world.hosts[i].status.peers[k].match, "next": world.hosts[i].status.peers[k].next,
+                   "peers": [{"node": world.hosts[i].status.peers[k].node,
+                              "state": world.hosts[i].status.peers[k].state,
+                              "match": world.hosts[i].status.peers[k].match,
+                              "next": world.hosts[i].status.peers[k].next,
                               "in_flight_bytes": world.hosts[i].status.peers[k].in_flight_bytes}
                              for k in range(world.hosts[i].status.peer_count)]}
                   for i in range(world.options.node_count)],
@@ -74,9 +79,18 @@ cdef dict told(const World* world):
     }
 
 
+cdef VirtualDisk disk_of(const World* world, uint32_t host):
+    cdef VirtualDisk disk = VirtualDisk(empty=True)
+    disk.disk = disk_clone(world.hosts[host].disk, 0)
+    return disk
+
+
 def run(uint64_t seed, *, uint32_t nodes=0, uint64_t safety_ms=0, uint64_t healed_ms=0, uint32_t progress=0,
-        bint faults=True):
-    """Runs one seed: `failure` is empty if all invariants held, and the healed phase got on."""
+        bint faults=True, bint keep_disks=False):
+    """Runs one seed: `failure` is empty if all invariants held, and the healed phase got on.
+
+    `keep_disks` adds the nodes' disks, as VirtualDisk, for a look at what they held.
+    """
     cdef WorldOptions options
     cdef World* world
     memset(&options, 0, sizeof(WorldOptions))
@@ -94,6 +108,8 @@ def run(uint64_t seed, *, uint32_t nodes=0, uint64_t safety_ms=0, uint64_t heale
         world = world_open(&options)
         world_run(world)
     result = told(world)
+    if keep_disks:
+        result["disks"] = [disk_of(world, i) for i in range(options.node_count)]
     with nogil:
         world_close(world)
     return result

@@ -314,7 +314,7 @@ def parse(bytes header, bytes body):
 
 # A log ----------------------------------------------------------------------------------------------------
 
-cdef class TestLog:
+cdef class StepLog:
     """A write-ahead log driven step by step."""
     cdef Wal* wal
     cdef BatchPool* pool
@@ -370,7 +370,8 @@ cdef class TestLog:
             groups[g.group] = {
                 "mode": g.mode, "name": g.name.decode(), "hard_state": (g.hard_state_term, g.vote),
                 "first": g.first, "term_before_first": g.term_before_first, "last": g.last,
-                "last_term": g.last_term, "runs": [(g.runs[k].first, g.runs[k].term) for k in range(g.run_count)],
+                "last_term": g.last_term, "runs": [(g.runs[k].first,
+                                                    g.runs[k].term) for k in range(g.run_count)],
                 "unproved_last": g.unproved_last, "unproved_term": g.unproved_term,
                 "faulty": (g.faulty_first, g.faulty_last), "hard_state_damaged": bool(g.hard_state_damaged)}
         return {"groups": groups, "flushed": self.opened.flushed, "wsn_last": self.opened.wsn_last,
@@ -416,7 +417,8 @@ cdef class TestLog:
         if status != OK:
             return status, 0, 0, 0, 0, False, 0
         self.plans[plan.number] = (<const char*>&plan)[:sizeof(WritePlan)]
-        return status, plan.number, plan.offset, plan.bytes, plan.last, bool(plan.synced_by_write), plan.part_count
+        return (status, plan.number, plan.offset, plan.bytes, plan.last, bool(plan.synced_by_write),
+                plan.part_count)
 
     def execute(self, uint64_t number):
         cdef WritePlan plan

@@ -119,7 +119,7 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil:
             return
         if p.next < raft.log.first:
             # Compacted, but it may hold more than was acknowledged (the answer was lost): ask at the head.
-            # If it refuses there it needs a snapshot, which 0.1 has not, and is asked at the pace of heartbeats.
+            # If it refuses there it needs a snapshot, which 0.1 has not: asked at the pace of heartbeats.
             progress_to_probe(p, raft.log.first)
             p.query = True
             continue

@@ -172,9 +172,9 @@ cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
     cdef index_t index
     cdef uint64_t term
     cdef int status
-    cdef uint32_t done
+    cdef uint32_t _done
     cdef uint64_t read_bytes = 0
-    for done in range(batches):
+    for _done in range(batches):
         status = apply_next(apply, False)
         if status == ERR_NOT_FOUND:
             if read_bytes >= READ_BYTES_A_TURN:

@@ -3,7 +3,7 @@
 from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
-from quorumlog._core.base.status cimport ERR_MEMORY, OK
+from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.message cimport message_drop_batches

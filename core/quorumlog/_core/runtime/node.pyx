@@ -345,7 +345,8 @@ cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int
         status[0] = restore_log(hosted, found)
         hosted.recovered_term = found.hard_state_term
         hosted.recovered_vote = found.vote
-        hosted.unproved_last = found.unproved_last if found.unproved_last > found.last else 0
+        hosted.unproved_last = found.unproved_last
+        hosted.unproved_term = found.unproved_term
     hosted.commit = hosted.log.first - 1
     if status[0] == OK:
         status[0] = apply_open(&hosted.apply, group, node.wal, &hosted.intake, session, hosted.commit,

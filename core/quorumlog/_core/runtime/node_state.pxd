@@ -88,6 +88,7 @@ cdef struct HostedGroup:
     term_t recovered_term          # for the protocol's opening
     node_t recovered_vote
     index_t unproved_last
+    term_t unproved_term
     GroupStatus status             # as of the last change of leader, role or term
     Proposals proposals
     Forwarded forwarded[NODES_MAX]
@@ -142,6 +143,7 @@ cdef struct Node:
     wsn_t flushed
     uint32_t writes_in_flight
     uint64_t now_ns
+    uint64_t starved_ns            # when to look for a ready segment again; 0: one is ready
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns
     uint64_t wakes
@@ -163,5 +165,3 @@ cdef struct NodeOptions:
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max
     uint64_t seed
-
-

@@ -1,11 +1,11 @@
 """See proposals.pxd."""
 
 from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64, store_u32
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
-from quorumlog._core.engine.receipt cimport Receipt, receipt_drop, receipt_fail
+from quorumlog._core.engine.receipt cimport Receipt, receipt_drop, receipt_fail, receipt_number
 from quorumlog._core.runtime.apply cimport PENDING_MAX, REWIND_EXPIRED, REWIND_GAP, apply_expect
 from quorumlog._core.runtime.dispatch cimport group_propose, node_send
 from quorumlog._core.runtime.intake cimport (
@@ -82,8 +82,7 @@ cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
         batch.group = hosted.group
         batch.session = p.session
         batch.sequence = p.next
-        receipt.session = p.session
-        receipt.sequence = p.next
+        receipt_number(receipt, p.session, p.next)
         receipt.next = NULL
         proposal_at(p, p.next).batch = batch
         proposal_at(p, p.next).sent = False

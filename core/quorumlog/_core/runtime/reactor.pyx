@@ -28,9 +28,10 @@ from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, th
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
-    writer_completed, writer_kind, writer_submit)
+    writer_completed, writer_kind, writer_prepare, writer_submit)
 from quorumlog._core.storage.wal cimport (
-    WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_status)
+    WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_ready,
+    wal_status)
 
 from libc.errno cimport ENOSPC
 from libc.stdint cimport int64_t, uint16_t
@@ -70,6 +71,7 @@ cdef enum:
     EVENTS_MAX = 64
     APPLY_BATCHES_A_TURN = 512
     DRAIN_POLL_NS = 1000000
+    SPARE_POLL_NS = 1000000        # how often to look for a segment while none is ready
     MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
 
 
@@ -251,7 +253,13 @@ cdef void plan_writes(Node* node) noexcept nogil:
     cdef WritePlan plan
     cdef bint mark = node.mark_ns != 0 and node.now_ns >= node.mark_ns
     cdef int status
+    node.starved_ns = 0
     while True:
+        if not wal_ready(node.wal):
+            # Filling a file here would stall heartbeats: the preparing thread does it, we look again.
+            writer_prepare(node.writer)
+            node.starved_ns = node.now_ns + SPARE_POLL_NS
+            break
         status = wal_plan(node.wal, &plan, mark)
         if status == ERR_AGAIN:
             break
@@ -303,6 +311,8 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
             nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):
         nearest = node.mark_ns
+    if node.starved_ns and (nearest == 0 or node.starved_ns < nearest):
+        nearest = node.starved_ns
     return nearest
 
 

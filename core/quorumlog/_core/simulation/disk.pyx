@@ -194,7 +194,7 @@ cdef int create_file(Disk* disk, const char* path) noexcept nogil:
 cdef int call_open(void* self, const char* path, int mode) noexcept nogil:
     cdef Disk* disk = <Disk*>self
     cdef Inode* inode
-    cdef int status, fd
+    cdef int status
     if mode & FILE_CREATE:
         status = create_file(disk, path)
         if status != 0:

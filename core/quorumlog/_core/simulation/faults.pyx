@@ -1,14 +1,14 @@
 """Faults of the simulated cluster; see faults.pxd."""
 
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
-from quorumlog._core.simulation.disk cimport DISK_OPERATIONS, DISK_SYNC, DISK_WRITE, disk_fail
+from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.host cimport host_stop
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.network cimport network_be_kind, network_break, network_heal
 from quorumlog._core.simulation.schedule cimport OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add
-from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, Host, World, WorldOptions
+from quorumlog._core.simulation.world_state cimport Host, World, WorldOptions
 
 from libc.errno cimport EIO, ENOSPC
 from libc.stdint cimport uint32_t, uint64_t

@@ -7,12 +7,12 @@ messages whose WSN is flushed, the others held.
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, OK
-from quorumlog._core.base.types cimport index_t, wsn_t
+from quorumlog._core.base.types cimport index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport EVENT_FLUSHED, EVENT_TIME, Event
-from quorumlog._core.engine.sessions cimport sessions_admit, sessions_close, sessions_open
+from quorumlog._core.engine.sessions cimport sessions_close
 from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_close, disk_open, disk_process_crash
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply, host_restore_snapshot
 from quorumlog._core.simulation.ledger cimport (
@@ -28,7 +28,7 @@ from quorumlog._core.storage.batch cimport (
     Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body, pool_close, pool_open,
 )
 from quorumlog._core.storage.wal cimport (
-    MODE_SUFFIX, RecoveredGroup, TermRun, WRITES_IN_FLIGHT_MAX, Wal, WalOptions, WalReport, wal_append, wal_close,
+    MODE_SUFFIX, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, wal_append, wal_close,
     wal_complete, wal_flushed, wal_next, wal_open, wal_open_group, wal_prepare, wal_read,
 )
 
@@ -247,6 +247,16 @@ cdef const RecoveredGroup* recovered(const WalReport* report) noexcept nogil:
     return NULL
 
 
+cdef term_t term_of(const RecoveredGroup* group, index_t index) noexcept nogil:
+    """As the runs of the report have it."""
+    cdef term_t term = 0
+    cdef uint32_t i
+    for i in range(group.run_count):
+        if group.runs[i].first <= index:
+            term = group.runs[i].term
+    return term
+
+
 cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noexcept nogil:
     """Tells the ledger what came back, batch by batch, read and verified."""
     cdef Batch* batch
@@ -264,6 +274,9 @@ cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noex
             ledger_fail(world.ledger, b"recovery names a batch that can't be read", host.number, index, status)
             return
         ledger_found(world.ledger, host.number, batch)
+        if term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
+            ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number, batch.first,
+                        term_of(group, batch.first))
         index = batch_last(batch) + 1
         batch_drop(batch)
     ledger_back_end(world.ledger, host.number)
@@ -304,7 +317,8 @@ cdef bint open_log(World* world, Host* host, const WalReport** report) noexcept 
     cdef WalOptions options
     cdef int status = OK
     cdef bint halted = not world.healed and prng_chance(&world.prng, world.options.recovery_crash_per_cent, 100)
-    cdef bint hurt = halted or host.disk.faults[<int>DISK_SYNC].error != 0 or host.disk.faults[<int>DISK_WRITE].error != 0
+    cdef bint hurt = (halted or host.disk.faults[<int>DISK_SYNC].error != 0
+                      or host.disk.faults[<int>DISK_WRITE].error != 0)
     memset(&options, 0, sizeof(WalOptions))
     options.segment_bytes = 1 << 20
     options.sync_group_bytes_max = 64 << 10 if world.options.seed & 1 else 1 << 20

@@ -22,7 +22,6 @@ from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_drop, batc
 from quorumlog._core.storage.wal cimport wal_compact, wal_read
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 
 
 cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:

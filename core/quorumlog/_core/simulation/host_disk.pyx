@@ -54,7 +54,7 @@ cdef Writing* writing_of(Host* host, uint64_t number) noexcept nogil:
     for i in range(WRITES_IN_FLIGHT_MAX):
         if host.writing[i].busy and host.writing[i].plan.number == number:
             return &host.writing[i]
-    check(False, b"Q-WRITER-01 a plan that is reported was given out")
+    check(False, b"Q-HOSTDISK-01 a plan that is reported was given out")
     return NULL
 
 
@@ -89,7 +89,7 @@ cdef int perform_write(Host* host, Writing* writing) noexcept nogil:
     written = disk_write_pending(host.disk, plan.fd, plan.parts, plan.part_count, plan.offset)
     if written < 0:
         return <int>-written
-    check(<uint64_t>written == plan.bytes, b"Q-WRITER-02 a plan's parts add up to its bytes")
+    check(<uint64_t>written == plan.bytes, b"Q-HOSTDISK-02 a plan's parts add up to its bytes")
     return 0
 
 

@@ -257,6 +257,18 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     return OK
 
 
+cdef bint padding_is_zero(const Batch* batch, uint32_t table_bytes, uint32_t payload_bytes) noexcept nogil:
+    """And no longer than it has to be: one batch has one encoding."""
+    cdef uint32_t end = table_bytes + payload_bytes
+    if (<uint64_t>end + 7) // 8 * 8 != batch.body_bytes:
+        return False
+    while end < batch.body_bytes:
+        if batch.body[end] != 0:
+            return False
+        end += 1
+    return (batch.count & 1) != 0 or get_u32(batch.body + table_bytes - 4) == 0
+
+
 cdef int batch_verify_body(const Batch* batch) noexcept nogil:
     cdef const uint32_t* offsets = <const uint32_t*>batch.body
     cdef uint32_t table_bytes, i
@@ -275,4 +287,4 @@ cdef int batch_verify_body(const Batch* batch) noexcept nogil:
         falls |= <uint32_t>(offsets[i + 1] < offsets[i])
     if falls != 0 or offsets[batch.count] > batch.body_bytes - table_bytes:
         return ERR_CORRUPT
-    return OK
+    return OK if padding_is_zero(batch, table_bytes, offsets[batch.count]) else ERR_CORRUPT

@@ -12,7 +12,7 @@ from quorumlog._core.storage.format cimport (CHECKPOINT_GROUP_BYTES, CHECKPOINT_
                                              CheckpointGroup)
 from quorumlog._core.storage.groups cimport (checkpoint_group_sane, groups_add, groups_find, mark_decode,
                                              mark_encode)
-from quorumlog._core.storage.replay cimport (Track, cut_intact, forget_bad, newest_missing,
+from quorumlog._core.storage.replay cimport (Track, cut_intact, ends_restart, forget_bad, newest_missing,
                                              replay_compact, track_of)
 from quorumlog._core.storage.runs cimport runs_assign, runs_clear
 from quorumlog._core.storage.state cimport GroupMark, WalGroup
@@ -74,12 +74,12 @@ cdef bint sane(const uint8_t* body, uint64_t size) noexcept nogil:
     """Walks the whole body before any of it is believed."""
     cdef uint64_t at = CHECKPOINT_HEADER_BYTES
     cdef CheckpointGroup entry
-    cdef uint32_t groups, tombstones, i
+    cdef uint32_t groups, tombstones, _i
     if size < CHECKPOINT_HEADER_BYTES:
         return False
     groups = get_u32(body + 16)
     tombstones = get_u32(body + 20)
-    for i in range(groups):
+    for _i in range(groups):
         if size - at < CHECKPOINT_GROUP_BYTES:
             return False
         memcpy(&entry, body + at, CHECKPOINT_GROUP_BYTES)
@@ -99,7 +99,8 @@ cdef void adopt(Replay* replay, WalGroup* group, Track* track, const CheckpointG
             replay.status = ERR_MEMORY
 
 
-cdef void bound_damage(Replay* replay, Track* track, GroupMark* mark, const CheckpointGroup* entry) noexcept nogil:
+cdef void bound_damage(Replay* replay, Track* track, GroupMark* mark,
+                       const CheckpointGroup* entry) noexcept nogil:
     """What replay has found of the log before, and what the checkpoint says there is."""
     cdef bint truncation_lost = mark.newest_wsn != entry.last_wsn and entry.truncated_wsn > mark.newest_wsn
     cdef index_t faulty = 0
@@ -156,10 +157,12 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
         if entry.unproved_last > mark.last and entry.unproved_last > mark.faulty_last:
             mark.unproved_last = entry.unproved_last
             mark.unproved_term = entry.unproved_term
+    if track.end_count == 0 or track.ends[track.end_count - 1] != mark.last:
+        ends_restart(track, mark)
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
-    track.unnamed = entry.name_bytes == 0
+    track.unnamed = False              # the recovery that wrote this has judged the loss of its open record
 
 
 cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, wsn_t wsn) noexcept nogil:
@@ -167,13 +170,13 @@ cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, 
     cdef CheckpointGroup entry
     cdef WalGroup* group
     cdef Track* track
-    cdef uint32_t groups, tombstones, i
+    cdef uint32_t groups, tombstones, i, _i
     if not sane(body, size):
         return False
     groups = get_u32(body + 16)
     tombstones = get_u32(body + 20)
     replay.checkpoints += 1
-    for i in range(groups):
+    for _i in range(groups):
         memcpy(&entry, body + at, CHECKPOINT_GROUP_BYTES)
         group = groups_find(replay.table, entry.group)
         if group == NULL:
@@ -190,7 +193,7 @@ cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, 
         memcpy(group.name, body + at + CHECKPOINT_GROUP_BYTES, entry.name_bytes)
         group.name[entry.name_bytes] = 0
         at += entry_bytes(entry.name_bytes)
-    for i in range(tombstones):
+    for _i in range(tombstones):
         group = groups_find(replay.table, get_u64(body + at))
         if group == NULL:
             group = groups_add(replay.table, get_u64(body + at))

@@ -249,7 +249,8 @@ cdef bint before(const IndexEntry* entry, bint moved, group_t group, index_t ind
     return entry.first <= index
 
 
-cdef bint look_up(const ColdSegment* cold, group_t group, index_t index, bint moved, IndexEntry* out) noexcept nogil:
+cdef bint look_up(const ColdSegment* cold, group_t group, index_t index, bint moved,
+                  IndexEntry* out) noexcept nogil:
     cdef const FooterEntry* fresh
     cdef const IndexEntry* entry
     cdef uint32_t low = 0
@@ -423,6 +424,7 @@ cdef int cold_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batc
     if id == 0:
         id = upper
     snprintf(wal.cold.damage, sizeof(wal.cold.damage), b"%s/segment-%016llx.qlog at offset %llu (index %llu)",
-             wal.path, <unsigned long long>id, <unsigned long long>(entry.offset if status == ERR_CORRUPT else 0),
+             wal.path, <unsigned long long>id, <unsigned long long>(
+                 entry.offset if status == ERR_CORRUPT else 0),
              <unsigned long long>index)
     return ERR_CORRUPT if status == ERR_NOT_FOUND else status

@@ -29,7 +29,7 @@ cdef struct Files:
     int (*close)(void* self, int fd) noexcept nogil
     int64_t (*read)(void* self, int fd, void* data, uint64_t size, uint64_t offset) noexcept nogil
     int64_t (*write)(void* self, int fd, const iovec* parts, int count, uint64_t offset) noexcept nogil
-    int (*sync)(void* self, int fd) noexcept nogil                    # fdatasync; the size too where it changed
+    int (*sync)(void* self, int fd) noexcept nogil                    # fdatasync; a changed size too
     int (*sync_directory)(void* self, const char* path) noexcept nogil
     int64_t (*size)(void* self, int fd) noexcept nogil
     int (*rename)(void* self, const char* source, const char* target) noexcept nogil

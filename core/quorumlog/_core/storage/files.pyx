@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.checks cimport check2
 
-from libc.errno cimport EINTR, EIO, ENOSPC, errno
+from libc.errno cimport EINTR, ENOSPC, errno
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "<fcntl.h>" nogil:

@@ -10,9 +10,9 @@ from quorumlog._core.base.bytes cimport get_u64, put_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, wsn_t
+from quorumlog._core.base.types cimport BLOCK_BYTES, wsn_t
 from quorumlog._core.storage.batch cimport (IDENTITY_BYTES, KIND_CHECKPOINT, KIND_DROP, KIND_FOOTER,
-                                            KIND_HARD_STATE, KIND_OPEN, Batch, batch_drop,
+                                            KIND_HARD_STATE, KIND_OPEN, Batch, batch_drop, batch_keep,
                                             batch_stamp)
 from quorumlog._core.storage.checkpoint cimport checkpoint_build, checkpoint_bytes
 from quorumlog._core.storage.files cimport iovec
@@ -20,7 +20,7 @@ from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_B
                                              GROUP_DATA, GROUP_FOOTER, GROUP_HEADER_BYTES, GROUP_MAGIC,
                                              GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LIST_ENTRY_BYTES,
                                              PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES,
-                                             RECORD_MAGIC, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
+                                             RECORD_MAGIC, RECORD_MOVED, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
                                              GroupHeader, GroupTail, ListEntry, Placement,
                                              footer_group_bytes, header_crc, listed_last, placement_crc,
                                              sync_group_bytes, tail_crc)
@@ -28,6 +28,7 @@ from quorumlog._core.storage.groups cimport Event, groups_find, mark_advance
 from quorumlog._core.storage.segment cimport segment_note
 from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, Segment, WalGroup
 
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -230,7 +231,7 @@ cdef int put_group(Wal* wal, Layout* layout, uint8_t kind, Batch** batches, uint
         entries[i].offset = <uint32_t>at
         entries[i].length_kind = (RECORD_HEADER_BYTES + batches[i].body_bytes) \
             | (<uint32_t>batches[i].kind << LENGTH_BITS)
-        if kind == GROUP_DATA:
+        if kind == GROUP_DATA and flags == 0:
             previous[i] = previous_of(wal, batches[i])
             advance_planned(wal, batches[i])
         put_record(wal, layout, segment, batches[i], offset + at, previous[i], flags)
@@ -364,6 +365,42 @@ cdef int plan_data(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
     return status
 
 
+cdef int plan_moved_records(Wal* wal, PlanSlot* slot, Batch** records, uint32_t record_count,
+                            uint32_t* planned) noexcept nogil:
+    cdef Segment* segment = wal.active
+    cdef uint64_t flushed = load_u64(&wal.flushed)
+    cdef uint64_t room = segment.bytes - segment.end
+    cdef uint64_t record_bytes = 0
+    cdef uint64_t size
+    cdef uint32_t count = 0
+    cdef wsn_t previous[GROUP_RECORDS_MAX]
+    cdef Layout layout
+    cdef uint32_t i
+    cdef int status
+    while count < record_count and count < GROUP_RECORDS_MAX:
+        size = record_bytes + RECORD_HEADER_BYTES + records[count].body_bytes
+        if (count > 0 and size > wal.sync_group_bytes_max) \
+                or segment.entry_count + count + 1 > FOOTER_ENTRIES_MAX \
+                or sync_group_bytes(count + 1,
+                                    size) + footer_group_bytes(segment.entry_count + count + 1) > room:
+            break
+        record_bytes = size
+        count += 1
+    planned[0] = count
+    if count == 0:
+        return ERR_AGAIN
+    for i in range(count):
+        slot.batches[i] = batch_keep(records[i])
+        previous[i] = 0
+    slot.batch_count = count
+    layout_begin(&layout, slot, sync_group_bytes(count, record_bytes))
+    status = put_group(wal, &layout, GROUP_DATA, slot.batches, count, previous, RECORD_MOVED, segment.end,
+                       wal.submitted + 1, wal.submitted, flushed)
+    segment.end += layout.written
+    finish(wal, slot, wal.submitted, flushed)
+    return status
+
+
 cdef int plan_own(Wal* wal, PlanSlot* slot, uint8_t group_kind, uint8_t kind, uint64_t body_bytes,
                   uint64_t offset, uint64_t flushed) noexcept nogil:
     """A group with one record of the log itself, whose body lies in `slot.large`.  It takes no WSN
@@ -401,7 +438,9 @@ cdef int plan_footer(Wal* wal, PlanSlot* slot) noexcept nogil:
         return ERR_MEMORY
     put_u32(slot.large, segment.entry_count)
     put_u32(slot.large + 4, 0)
-    memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries, FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
+    if segment.entry_count != 0:
+        memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries,
+               FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
     slot.is_footer = True
     segment.sealed = True
     return plan_own(wal, slot, GROUP_FOOTER, KIND_FOOTER, body_bytes, offset, load_u64(&wal.flushed))

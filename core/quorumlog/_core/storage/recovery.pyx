@@ -9,18 +9,18 @@ is accepted is durable; nothing is written, so a crash in here changes nothing.
 
 from quorumlog._core.base.atomics cimport store_u64
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUPS_MAX, wsn_t
+from quorumlog._core.base.types cimport wsn_t
 from quorumlog._core.storage.batch cimport KIND_CHECKPOINT, KIND_FOOTER, KIND_HARD_STATE, KIND_OPEN
 from quorumlog._core.storage.checkpoint cimport checkpoint_replay
 from quorumlog._core.storage.files cimport FILE_READ, FILE_WRITE, Files
 from quorumlog._core.storage.format cimport (RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MOVED, FooterEntry,
                                              kind_has_entries, listed_last)
-from quorumlog._core.storage.groups cimport mark_end
+from quorumlog._core.storage.platter cimport platter_agree
 from quorumlog._core.storage.replay cimport (Replay, Track, replay_close, replay_finish, replay_item,
                                              replay_open)
 from quorumlog._core.storage.scan cimport (ITEM_BAD, ITEM_VALID, RECORD_VALID, Item, Scan, footer_load,
-                                           record_parse, scan_add, scan_close, scan_headers, scan_items,
-                                           scan_read, scan_sort, segment_path)
+                                           record_parse, scan_close, scan_headers, scan_items,
+                                           scan_read, segment_path)
 from quorumlog._core.storage.segment cimport segment_add, segment_summarise, status_of
 from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SPARES_MAX, GroupMark, Segment, WalGroup)
 from quorumlog._core.storage.wal cimport RecoveredGroup
@@ -144,6 +144,7 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
     cdef Found* found
     cdef uint64_t boot
     cdef Scan scan
+    cdef bint changed
     cdef int status
     while i > 0:
         i -= 1
@@ -161,6 +162,20 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
                      <unsigned long long>found.id, wal.path)
             return status
         scan_headers(&scan)
+        if scan.used:
+            # Both passes, cold reads and every later opening must see the same bytes.
+            status = platter_agree(wal.files, wal.path, found.id, &changed)
+            if status == OK and changed:
+                scan_close(&scan)
+                status = scan_read(wal.files, wal.path, found.id, False, &scan)
+                if status == OK:
+                    scan_headers(&scan)
+            if status != OK:
+                scan_close(&scan)
+                snprintf(report.detail, sizeof(report.detail),
+                         b"can't compare segment-%016llx.qlog in %s with the disk",
+                         <unsigned long long>found.id, wal.path)
+                return status
         report.bytes_read += scan.bytes
         found.bytes = scan.bytes
         found.used = scan.used
@@ -224,7 +239,8 @@ cdef int replay_footer_entry(Replay* replay, Files* files, int fd, uint64_t id, 
                 or item.event.group != entry.group:
             bad[0] = True
     if entry.kind == KIND_CHECKPOINT:
-        if not bad[0] and not checkpoint_replay(replay, item.body, item.length - RECORD_HEADER_BYTES, entry.wsn):
+        if not bad[0] and not checkpoint_replay(replay, item.body, item.length - RECORD_HEADER_BYTES,
+                                                entry.wsn):
             bad[0] = True
         free(memory)
         return OK
@@ -441,6 +457,8 @@ cdef int recover(Wal* wal, WalReport* report, uint64_t* said) noexcept nogil:
     if status == OK:
         if replay.highest > highest:
             highest = replay.highest
+        elif highest > replay.highest:
+            replay.bad_beyond_proof = True     # a header names WSNs above all that is left
         report.wsn_last = highest
         report.boot += 1
         wal.boot = report.boot

@@ -9,11 +9,14 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     MISSING_MAX = 1024
+    ENDS_MAX = 32
 
 # What replay remembers of a group beside its mark.
 cdef struct Track:
     group_t group
     Runs runs
+    index_t ends[ENDS_MAX]         # ends of the newest batches of the intact log, ascending
+    uint32_t end_count
     wsn_t bad_hard_state           # WSN of a hard state whose writings so far are bad
     bint unnamed                   # known from its records alone, its open record is not
     bint severed                   # an unknown record of it is lost: nothing behind counts as intact
@@ -49,5 +52,7 @@ cdef void replay_finish(Replay* replay) noexcept nogil
 cdef Track* track_of(Replay* replay, WalGroup* group) noexcept nogil
 cdef wsn_t newest_missing(const Replay* replay, wsn_t up_to) noexcept nogil
 cdef void cut_intact(Track* track, GroupMark* mark, index_t last) noexcept nogil
+# Forgets where batches end, but for the end of the intact log.
+cdef void ends_restart(Track* track, const GroupMark* mark) noexcept nogil
 cdef void replay_compact(Track* track, GroupMark* mark, index_t first, term_t term) noexcept nogil
 cdef void forget_bad(GroupMark* mark) noexcept nogil

@@ -9,7 +9,7 @@ from quorumlog._core.base.status cimport ERR_MEMORY, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE)
-from quorumlog._core.storage.format cimport RECORD_COPY, RECORD_MOVED, kind_has_entries
+from quorumlog._core.storage.format cimport RECORD_MOVED, kind_has_entries
 from quorumlog._core.storage.groups cimport (groups_add, groups_find, mark_end, mark_open)
 from quorumlog._core.storage.runs cimport (runs_assign, runs_clear, runs_close, runs_compact, runs_end,
                                            runs_hole, runs_term, runs_truncate)
@@ -19,7 +19,7 @@ from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 
 cdef int replay_open(Replay* replay, GroupTable* table, wsn_t proved) noexcept nogil:
@@ -89,11 +89,39 @@ cdef wsn_t newest_missing(const Replay* replay, wsn_t up_to) noexcept nogil:
     return newest
 
 
+cdef void ends_restart(Track* track, const GroupMark* mark) noexcept nogil:
+    track.ends[0] = mark.last
+    track.end_count = 1
+
+
+cdef void ends_add(Track* track, index_t last) noexcept nogil:
+    if track.end_count == ENDS_MAX:
+        memmove(&track.ends[0], &track.ends[1], (ENDS_MAX - 1) * sizeof(index_t))
+        track.end_count -= 1
+    track.ends[track.end_count] = last
+    track.end_count += 1
+
+
+cdef void ends_cut(Track* track, index_t last) noexcept nogil:
+    while track.end_count > 0 and track.ends[track.end_count - 1] > last:
+        track.end_count -= 1
+
+
+cdef void cut_whole(Track* track, GroupMark* mark, index_t last) noexcept nogil:
+    """The same where records are lost: `last` is a batch end of the log as it was then, perhaps not of what is
+    left of it, and a batch is never split.  Where no end is known any more, nothing is intact."""
+    if last >= mark.last:
+        return
+    ends_cut(track, last)
+    cut_intact(track, mark, track.ends[track.end_count - 1] if track.end_count > 0 else mark.first - 1)
+
+
 cdef void cut_intact(Track* track, GroupMark* mark, index_t last) noexcept nogil:
     """The intact log ends at `last` at the latest; what lay behind goes with it."""
     if last >= mark.last:
         return
     mark.last = last if last + 1 >= mark.first else mark.first - 1
+    ends_cut(track, mark.last)
     runs_truncate(&track.runs, mark.last)
     mark.last_term = mark.term_before_first if mark.last < mark.first else runs_term(&track.runs, mark.last)
     if mark.membership_index > mark.last:
@@ -111,7 +139,7 @@ cdef void extend_bad(Replay* replay, Track* track, GroupMark* mark, index_t firs
                      term_t term, wsn_t wsn) noexcept nogil:
     """Entries up to `last` exist (or may), but not in the intact log."""
     if first <= mark.last:             # a truncation before it is lost with whatever it replaced
-        cut_intact(track, mark, first - 1)
+        cut_whole(track, mark, first - 1)
     if last <= mark.last:
         return
     if wsn <= replay.proved:
@@ -137,7 +165,10 @@ cdef void replay_truncate(Track* track, GroupMark* mark, const Item* item) noexc
     mark.truncated_wsn = item.event.wsn
     if kept + 1 < mark.first:
         kept = mark.first - 1
-    cut_intact(track, mark, kept)
+    if track.severed or mark_end(mark) > mark.last:
+        cut_whole(track, mark, kept)
+    else:
+        cut_intact(track, mark, kept)
     if mark.faulty_first > kept:
         mark.faulty_first = 0
         mark.faulty_last = 0
@@ -208,6 +239,7 @@ cdef void replay_entries(Replay* replay, WalGroup* group, Track* track, const It
         replay.status = ERR_MEMORY
     mark.last = item.last
     mark.last_term = item.event.term
+    ends_add(track, mark.last)
     if item.event.kind == KIND_MEMBERSHIP:
         mark.membership_index = first
 
@@ -226,6 +258,7 @@ cdef void replay_open_record(Replay* replay, WalGroup* group, Track* track, cons
     cdef uint8_t name_bytes
     mark_open(&group.appended, item.event.wsn)
     runs_clear(&track.runs)
+    ends_restart(track, &group.appended)
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
@@ -263,11 +296,14 @@ cdef WalGroup* group_of(Replay* replay, const Item* item) noexcept nogil:
             mark_open(&group.appended, item.previous_wsn if item.chained else 0)
             if replay.checkpointed:            # its open record is lost, and what else we don't know
                 track.severed = True
-                track.severed_proved = group.appended.newest_wsn <= replay.proved
+                # Only a list names it: its open record is one of the missing ones, whichever.
+                track.severed_proved = (group.appended.newest_wsn <= replay.proved if group.appended.newest_wsn != 0
+                                        else newest_missing(replay, replay.proved) != 0)
                 explain_missing(replay, group.appended.newest_wsn)
             elif item.state == ITEM_VALID and kind_has_entries(item.event.kind):
                 group.appended.first = item.event.first
                 group.appended.last = item.event.first - 1
+        ends_restart(track, &group.appended)
     elif not group.appended.live and item.event.kind != KIND_OPEN:
         return NULL
     return group
@@ -319,6 +355,8 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         return
     if item.event.wsn > replay.highest + 1:
         note_missing(replay, replay.highest + 1, item.event.wsn - 1)
+        if item.event.wsn - 1 > replay.proved:
+            replay.bad_beyond_proof = True     # F must not pass it before this verdict is durable
     replay.started = True
     replay.highest = item.event.wsn
     if item.state != ITEM_VALID and item.event.wsn > replay.proved:
@@ -387,5 +425,6 @@ cdef void replay_finish(Replay* replay) noexcept nogil:
                 mark.unproved_term = 0
             replay.corrupt_records += 1
         # A group whose open record was torn above F is no more than unproved.
-        if track.severed_proved or (track.unnamed and not track.severed) or (lost != 0 and mark.newest_wsn < lost):
+        if track.severed_proved or (track.unnamed and not track.severed) \
+                or (lost != 0 and mark.newest_wsn < lost):
             taint(mark)

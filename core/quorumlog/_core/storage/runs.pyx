@@ -74,7 +74,8 @@ cdef void merge(Runs* runs) noexcept nogil:
 
 cdef int runs_assign(Runs* runs, index_t first, index_t last, term_t term, index_t end) noexcept nogil:
     cdef uint32_t i, kept
-    check2(first <= last, b"Q-RUNS-01 a term is given to at least one index", <long long>first, <long long>last)
+    check2(first <= last, b"Q-RUNS-01 a term is given to at least one index", <long long>first,
+           <long long>last)
     if reserve(runs, runs.count + 4) != OK:
         return ERR_MEMORY
     if runs.count == 0 or first > end:

@@ -61,7 +61,8 @@ cdef void scan_close(Scan* scan) noexcept nogil
 cdef int scan_add(Scan* scan, const Item* item) noexcept nogil
 cdef void scan_sort(Scan* scan) noexcept nogil
 # One record at `p`, which lies at `offset` of the segment and has `room` bytes before the end.
-cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint64_t room, Item* item) noexcept nogil
+cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint64_t room,
+                      Item* item) noexcept nogil
 # The footer of a segment: its entries (to be freed), or ERR_NOT_FOUND, ERR_MEMORY.
 cdef int footer_load(Files* files, const char* directory, uint64_t id, FooterEntry** entries,
                      uint32_t* count, wsn_t* wsn, uint64_t* boot) noexcept nogil

@@ -118,7 +118,8 @@ cdef void saw_boot(Scan* scan, uint64_t boot) noexcept nogil:
         scan.boot = boot
 
 
-cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint64_t room, Item* item) noexcept nogil:
+cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint64_t room,
+                      Item* item) noexcept nogil:
     cdef Placement placement
     cdef Batch batch
     if room < RECORD_HEADER_BYTES or get_u32(p + 4) != RECORD_MAGIC or get_u64(p + 8) != segment:
@@ -342,9 +343,11 @@ cdef int take_footer(const uint8_t* group, uint64_t id, uint64_t offset, uint64_
     cdef uint32_t i, n
     if not header_valid(header, id, offset, bytes) or header.kind != GROUP_FOOTER or header.record_count != 1:
         return ERR_NOT_FOUND
-    if listed.offset != GROUP_HEADER_BYTES + LIST_ENTRY_BYTES or entry_length(listed) > header.length - listed.offset:
+    if listed.offset != GROUP_HEADER_BYTES + LIST_ENTRY_BYTES \
+            or entry_length(listed) > header.length - listed.offset:
         return ERR_NOT_FOUND
-    if record_parse(group + listed.offset, id, offset + listed.offset, entry_length(listed), &item) != RECORD_VALID \
+    if record_parse(group + listed.offset, id, offset + listed.offset, entry_length(listed),
+                    &item) != RECORD_VALID \
             or item.event.kind != KIND_FOOTER or item.length < RECORD_HEADER_BYTES + FOOTER_HEADER_BYTES:
         return ERR_NOT_FOUND
     n = get_u32(item.body)

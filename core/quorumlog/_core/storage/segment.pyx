@@ -8,12 +8,12 @@ segments are renamed and used again as they are; what they hold names other ids.
 from quorumlog._core.base.atomics cimport load_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, OK
-from quorumlog._core.base.types cimport BLOCK_BYTES
-from quorumlog._core.storage.files cimport (FILE_CREATE, FILE_DIRECT, FILE_SYNCED, FILE_WRITE, Files, iovec)
+from quorumlog._core.storage.files cimport (FILE_CREATE, FILE_DIRECT, FILE_SYNCED, FILE_WRITE, iovec)
 from quorumlog._core.storage.format cimport RECORD_COPY, RECORD_MOVED, kind_has_entries
 from quorumlog._core.storage.groups cimport groups_expire, groups_find
 from quorumlog._core.storage.scan cimport segment_path
-from quorumlog._core.storage.state cimport PATH_BYTES_MAX, SPARES_MAX, SegmentGroup, Spares, WalGroup, lock, unlock
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SPARES_MAX, SegmentGroup, Spares, WalGroup, lock,
+                                            unlock)
 
 from libc.errno cimport EDQUOT, EEXIST, ENOSPC
 from libc.stdlib cimport calloc, free, realloc
@@ -302,6 +302,8 @@ cdef bint head_is_needed(Wal* wal, const Segment* head) noexcept nogil:
     cdef WalGroup* group
     cdef uint64_t flushed = load_u64(&wal.flushed)
     cdef uint32_t i
+    if head.moved_away:
+        return False
     for i in range(head.summary_count):
         group = groups_find(&wal.groups, head.summary[i].group)
         if group == NULL or (group.dropped_wsn != 0 and group.dropped_wsn <= flushed

@@ -25,7 +25,7 @@ cdef enum:
     PATH_BYTES_MAX = 4096
     DETAIL_BYTES = 512
     SLOTS = 2                      # writes in flight
-    SPARES_MAX = 16
+    SPARES_MAX = 64
     GROUP_TABLE = 2 * GROUPS_MAX   # live groups and tombstones
     GROUP_HASH = 4 * GROUPS_MAX
     COLD_SEGMENTS = 8              # whose index is kept for cold reads
@@ -58,6 +58,7 @@ cdef struct WalGroup:
     wsn_t dropped_wsn              # != 0: a tombstone
     GroupMark appended             # counts what wal_append was given
     GroupMark planned              # counts what lies before the next sync group
+    wsn_t opened_wsn               # of its open record, 0: before what is known
     wsn_t compacted_wsn            # of its newest compact record
     index_t compacted_first        # first index kept once that record is flushed
     index_t durable_first          # entries before it are never needed again
@@ -88,6 +89,7 @@ cdef struct Segment:
     uint64_t checkpoint_plan       # number of the plan that makes its checkpoint durable
     bint checkpoint_done
     wsn_t last_wsn                 # of its newest record
+    bint moved_away                # all that was alive in it lies further on as well, durably
     SegmentGroup* summary
     uint32_t summary_count
     uint32_t summary_capacity
@@ -100,6 +102,7 @@ cdef struct PlanSlot:
     bint done
     int error
     uint64_t number
+    uint64_t bytes
     wsn_t last
     Segment* segment
     bint is_footer
@@ -150,6 +153,22 @@ cdef struct Spares:
     uint64_t preparing_bytes
     uint8_t* zeros
 
+# A head segment whose live records are being written again; see moving.
+cdef struct Moving:
+    atomic_u32 state               # none, reading: the preparing thread's; ready: the owner's
+    uint64_t head_id
+    uint64_t failed_id             # not tried again
+    wsn_t as_of                    # records were chosen when this was the newest
+    FooterEntry* entries           # of the head
+    uint32_t entry_count
+    uint32_t position
+    BatchPool* pool
+    Batch** records
+    uint32_t count
+    uint32_t capacity
+    uint32_t planned               # of them
+    uint64_t last_plan
+
 cdef struct Wal:
     Files* files
     char path[PATH_BYTES_MAX]
@@ -183,13 +202,14 @@ cdef struct Wal:
     Segment* active
     Spares spares
     Cold cold
+    Moving moving
     atomic_u64 syncs
     atomic_u64 bytes_written
-    bint want_footer               # an append didn't fit: the next plan is the footer
     pthread_mutex_t state_mutex
     pthread_mutex_t read_mutex
     pthread_mutex_t prepare_mutex
     pthread_mutex_t spare_mutex
+    pthread_mutex_t moving_mutex
 
 
 cdef inline void lock(pthread_mutex_t* mutex) noexcept nogil:

@@ -58,7 +58,7 @@ cdef struct RecoveredGroup:
     TermRun* runs                     # a term run reaches to the next one's first; covering first..last
     uint32_t run_count
     index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F); 0: none
-    term_t unproved_term              # of the newest of them: votes compare with (unproved_term, unproved_last)
+    term_t unproved_term              # of the newest of them: a vote's log must reach both
     index_t faulty_first              # != 0: corrupt entries from here on (bad records at or below F)
     index_t faulty_last
     bint hard_state_damaged           # both writings bad: treat the group as wiped
@@ -88,7 +88,8 @@ cdef struct WalStatus:
 
 # Opens and recovers `path` (which exists and is locked by the caller), starts a new segment with a
 # higher boot number and makes it durable.  NULL and *status, with report.detail saying why.
-# `report` belongs to the log and lives until wal_close.  Calling thread: any, once.
+# `report` belongs to the log and lives until wal_close; that of a failure lives until this thread's
+# next wal_open.  Calling thread: any, once.
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil
 # Writes in flight must have been completed.  Does not sync.
@@ -99,8 +100,9 @@ cdef void wal_close(Wal* wal) noexcept nogil
 cdef int wal_open_group(Wal* wal, group_t group, const char* name, uint8_t mode, wsn_t* wsn) noexcept nogil
 # The largest body that fits this log's segments.
 cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil
-# 0 when the log is poisoned.  Adds a record: takes a reference, gives it its WSN.  batch.stamped is required.  An append onto an
-# occupied index without a truncation before it is an invariant violation (MODE_SUFFIX).
+# Adds a record: keeps a reference of its own, gives it its WSN; 0 when the log is poisoned.
+# batch.stamped is required.  An append onto an occupied index without a truncation before it is an
+# invariant violation (MODE_SUFFIX).
 cdef wsn_t wal_append(Wal* wal, Batch* batch) noexcept nogil
 cdef wsn_t wal_next(Wal* wal) noexcept nogil                 # the WSN that the next append will get
 cdef uint64_t wal_pending_bytes(Wal* wal) noexcept nogil     # appended, not yet in a plan
@@ -109,6 +111,9 @@ cdef uint64_t wal_pending_bytes(Wal* wal) noexcept nogil     # appended, not yet
 # ERR_POISONED.  With `mark`, a bare mark is planned when nothing is pending and `flushed` has moved
 # since the last header said it.
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil
+# Whether the next plan finds a segment ready.  If not, wal_plan fills one first, in the calling thread,
+# which takes as long as the disk needs: an owner that must not stall asks here and lets wal_prepare do it.
+cdef bint wal_ready(Wal* wal) noexcept nogil
 # The result of plan `number`: 0 or a positive errno.  After a failure the log is poisoned for ever
 # (P5): flushed moves no more, plans and appends are refused.
 cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil

@@ -2,30 +2,34 @@
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_POISONED, ERR_USAGE, OK)
+from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
+                                          OK)
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
-from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES, KIND_HARD_STATE,
+from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
+                                            KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
                                             batch_keep, batch_new, batch_stamp, pool_close, pool_open)
 from quorumlog._core.storage.checkpoint cimport checkpoint_bytes
 from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
 from quorumlog._core.storage.format cimport CHECKPOINT_GROUP_BYTES, RECORD_HEADER_BYTES, kind_has_entries
 from quorumlog._core.storage.groups cimport (Event, groups_add, groups_close, groups_find, groups_open,
-                                             mark_advance, mark_end, mark_open)
+                                             mark_advance, mark_end)
+from quorumlog._core.storage.moving cimport (moving_close, moving_planned, moving_ready, moving_settled,
+                                             moving_step, plan_moved)
 from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_footer, slot_close, slot_open,
                                               slot_release)
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 
 cdef enum:
@@ -34,8 +38,14 @@ cdef enum:
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
 
-# What an open that failed has to say; overwritten by the next one.
-cdef WalReport failure
+# What an open that failed has to say; overwritten by the next one of the same thread.
+cdef extern from *:
+    """
+    static _Thread_local _Alignas(16) char ql_wal_failure[1024];
+    static char *ql_wal_failure_room(void) { return ql_wal_failure; }
+    """
+    char ql_wal_failure[1024]
+    char* failure_room "ql_wal_failure_room"() noexcept nogil
 
 
 # Opening and closing ----------------------------------------------------------------------------------
@@ -46,6 +56,7 @@ cdef void destroy(Wal* wal) noexcept nogil:
         wal.files.close(wal.files.self, wal.spares.preparing_fd)
     for i in range(SLOTS):
         slot_close(&wal.slots[i])
+    moving_close(wal)
     while wal.pending_count > 0:
         batch_drop(wal.pending[wal.pending_head & wal.pending_mask])
         wal.pending_head += 1
@@ -64,6 +75,7 @@ cdef void destroy(Wal* wal) noexcept nogil:
     pthread_mutex_destroy(&wal.read_mutex)
     pthread_mutex_destroy(&wal.prepare_mutex)
     pthread_mutex_destroy(&wal.spare_mutex)
+    pthread_mutex_destroy(&wal.moving_mutex)
     free(wal)
 
 
@@ -76,6 +88,7 @@ cdef int allocate(Wal* wal) noexcept nogil:
     pthread_mutex_init(&wal.read_mutex, NULL)
     pthread_mutex_init(&wal.prepare_mutex, NULL)
     pthread_mutex_init(&wal.spare_mutex, NULL)
+    pthread_mutex_init(&wal.moving_mutex, NULL)
     store_u64(&wal.flushed, 0)
     store_u32(&wal.poisoned, 0)
     for i in range(SLOTS):
@@ -115,13 +128,15 @@ cdef int begin_writing(Wal* wal, uint64_t said) noexcept nogil:
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil:
     cdef Wal* wal
+    cdef WalReport* failure = <WalReport*>failure_room()
     cdef uint64_t said = 0
-    memset(&failure, 0, sizeof(failure))
-    report[0] = &failure
+    check(sizeof(WalReport) <= sizeof(ql_wal_failure), b"Q-WAL-13 a report fits its room")
+    memset(failure, 0, sizeof(WalReport))
+    report[0] = failure
     status[0] = ERR_USAGE
     if options.segment_bytes < MIB or options.segment_bytes > 2048 * <uint64_t>MIB \
             or options.segment_bytes % MIB != 0 or strlen(path) > PATH_BYTES_MAX - 64:
-        snprintf(failure.detail, sizeof(failure.detail),
+        snprintf(failure.detail, DETAIL_BYTES,
                  b"segments are 1 MiB to 2 GiB and a multiple of 1 MiB; a path has at most 4,032 bytes")
         return NULL
     status[0] = ERR_MEMORY
@@ -134,7 +149,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     wal.sync_group_bytes_max = options.sync_group_bytes_max
     if wal.sync_group_bytes_max > BATCH_BODY_BYTES_MAX or wal.sync_group_bytes_max == 0:
         wal.sync_group_bytes_max = BATCH_BODY_BYTES_MAX
-    wal.spare_segments = options.spare_segments if options.spare_segments <= 8 else 8
+    wal.spare_segments = min(options.spare_segments, <uint32_t>SPARES_MAX)
     wal.direct = options.direct
     wal.cache_bytes = options.cache_bytes
     status[0] = allocate(wal)
@@ -248,7 +263,8 @@ cdef int append_own(Wal* wal, uint8_t kind, group_t group, index_t first, term_t
     batch.group = group
     batch.first = first
     batch.term = term
-    memcpy(batch.body, body, body_bytes)
+    if body_bytes != 0:
+        memcpy(batch.body, body, body_bytes)
     batch.body_crc = crc32c(0, batch.body, body_bytes)
     batch_stamp(batch)
     wsn[0] = append(wal, batch)
@@ -294,6 +310,7 @@ cdef int open_group(Wal* wal, group_t group, const char* name, uint8_t mode, wsn
         return OK
     known.compacted_wsn = 0
     known.durable_first = 0
+    known.opened_wsn = wal.next_wsn
     memset(body, 0, sizeof(body))
     body[0] = mode
     body[1] = <uint8_t>name_bytes
@@ -379,19 +396,21 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
     plan.bytes = 0
     for i in range(slot.part_count):
         plan.bytes += slot.parts[i].iov_len
+    slot.bytes = plan.bytes
     plan.offset = segment.end - plan.bytes
     plan.synced_by_write = slot.part_count == 1 and slot.parts[0].iov_base == slot.staging \
         and segment.direct_fd >= 0
     plan.fd = segment.direct_fd if plan.synced_by_write else segment.fd
     check2((plan.offset & 4095) == 0 and (plan.bytes & 4095) == 0 and segment.end <= segment.bytes,
-           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset, <long long>plan.bytes)
+           b"Q-WAL-09 a write lies on blocks within its segment", <long long>plan.offset,
+           <long long>plan.bytes)
     if slot.is_checkpoint:
         segment.checkpoint_plan = slot.number
     if slot.is_footer:
         wal.active = NULL
 
 
-cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
+cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept nogil:
     """One write: the checkpoint of a new segment, pending records or a mark, or the footer of a full one."""
     cdef int status
     if wal.active == NULL:
@@ -400,15 +419,34 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
             return status
     if not wal.active.begun:
         return plan_checkpoint(wal, slot, load_u64(&wal.flushed))
-    status = plan_data(wal, slot, mark)
+    status = ERR_NOT_FOUND
+    if moving_ready(wal):
+        status = plan_moved(wal, slot)
+        if status == OK:
+            moving[0] = True
+    if status == ERR_NOT_FOUND:
+        if wal.pending_count == 0 and not mark:
+            return ERR_NOT_FOUND
+        status = plan_data(wal, slot, wal.pending_count == 0)
     if status == ERR_AGAIN:
         return plan_footer(wal, slot)
     return status
 
 
+cdef bint wal_ready(Wal* wal) noexcept nogil:
+    cdef bint ready = wal.active != NULL
+    if not ready:
+        lock(&wal.spare_mutex)
+        ready = wal.spares.count > 0
+        unlock(&wal.spare_mutex)
+    return ready
+
+
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
     cdef PlanSlot* slot = NULL
     cdef bint idle
+    cdef bint marking = False
+    cdef bint moving = False
     cdef int status
     if load_u32(&wal.poisoned):
         return ERR_POISONED
@@ -416,12 +454,17 @@ cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
         return ERR_AGAIN
     if wal.pending_count == 0:
         idle = not wal.slots[0].busy and not wal.slots[1].busy
-        if not mark or not idle or wal.active == NULL or load_u64(&wal.flushed) <= wal.said:
+        marking = mark and idle and wal.active != NULL and load_u64(&wal.flushed) > wal.said
+        if not marking and not moving_ready(wal):
             return ERR_AGAIN
     lock(&wal.state_mutex)
-    status = plan_next(wal, slot, wal.pending_count == 0)
+    status = plan_next(wal, slot, marking, &moving)
     if status == OK:
         give_out(wal, slot, plan)
+        if moving:
+            moving_planned(wal)
+    elif status == ERR_NOT_FOUND:
+        status = ERR_AGAIN                 # what was to be moved is dead by now
     else:
         # Without a segment or memory to go on with, pending records can never become durable.
         store_u32(&wal.poisoned, 1)
@@ -480,6 +523,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
         store_u32(&wal.poisoned, 1)
     else:
         add_u64_relaxed(&wal.syncs, 1)
+        add_u64_relaxed(&wal.bytes_written, slot.bytes)
     while again:
         again = False
         for i in range(SLOTS):
@@ -488,6 +532,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
                 again = True
     if wal.segment_count > 1 and not load_u32(&wal.poisoned):
         note_flushed_compactions(wal)
+        moving_settled(wal)
         segments_retire(wal)
     unlock(&wal.state_mutex)
     return ERR_POISONED if load_u32(&wal.poisoned) else OK
@@ -509,7 +554,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
         result = wal.files.sync(wal.files.self, plan.fd)
     if result < 0:
         return <int>-result
-    add_u64_relaxed(&wal.bytes_written, plan.bytes)
     return 0
 
 
@@ -520,7 +564,7 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
     lock(&wal.prepare_mutex)
     status = spares_step(wal)
     unlock(&wal.prepare_mutex)
-    return status
+    return moving_step(wal) if status == ERR_AGAIN else status
 
 
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
@@ -545,4 +589,6 @@ cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil:
     out.syncs = load_u64(&wal.syncs)
     out.bytes_written = load_u64(&wal.bytes_written)
     out.segments = wal.segment_count
+    lock(&wal.spare_mutex)             # the preparing thread makes more
     out.spare_segments = wal.spares.count
+    unlock(&wal.spare_mutex)
