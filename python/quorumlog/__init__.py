@@ -6,7 +6,7 @@
         ledger = cluster.leader()
         ledger.propose(b"...")
 
-See README.md, and DESIGN and ARCHITECTURE for what lies below.
+See README.md, and ARCHITECTURE.md for what lies below.
 """
 
 from __future__ import annotations

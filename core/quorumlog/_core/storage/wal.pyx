@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.checks cimport check2
+from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
                                           OK)
