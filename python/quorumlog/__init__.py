@@ -35,6 +35,7 @@ from quorumlog.errors import (
     StorageError,
     Unknown,
     UsageError,
+    Withdrawn,
 )
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
@@ -86,5 +87,6 @@ __all__ = [
     "Unknown",
     "UsageError",
     "WalStatus",
+    "Withdrawn",
     "__version__",
 ]

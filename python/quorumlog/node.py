@@ -104,7 +104,7 @@ def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
     """`host:port` as (numeric host, port); off loopback only if plaintext is allowed."""
     host, colon, port_text = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port_text.isdigit() or int(port_text) > 65535 or not host:
+    if not colon or not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535 or not host:
         raise UsageError(f"address {text!r} is not host:port, like 127.0.0.1:7101 or [::1]:7101")
     try:
         numeric = str(ipaddress.ip_address(host))
@@ -224,6 +224,9 @@ class Node:
             for peer, address in (peers or {}).items()
             if peer != name
         }
+        for peer, (peer_host, peer_port) in others.items():
+            if peer_port == 0:
+                raise UsageError(f"peer {peer!r}: address {peer_host}:0 names no port to connect to")
         names = ids_of([name, *others], "node")
         core = NodeCore.open(
             {
@@ -239,6 +242,7 @@ class Node:
                 "memory_bytes": options.memory_bytes,
                 "send_queue_bytes": options.send_queue_bytes,
                 "seed": secrets.randbits(64),
+                "names": names,
             }
         )
         core.name = name
@@ -331,7 +335,11 @@ class Node:
         return NodeStatus(**raw)
 
     def close(self) -> None:
-        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left."""
+        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left.
+
+        Any thread, and a signal handler, may call it; it waits for the `apply` that is running.  Called
+        by a state machine itself it returns at once, and the rest happens when its `apply` has returned.
+        """
         self._core.close()
         _live.discard(self)
 

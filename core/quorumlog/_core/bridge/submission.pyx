@@ -147,7 +147,14 @@ cdef object proposal_id(Receipt* receipt):
 
 
 cdef object failure(Receipt* receipt):
-    error = error_of(receipt.status, "propose", receipt.definite, None, 0)
+    error = error_of(receipt.status, "propose", receipt.definite, receipt.leader, 0)
+    error.proposal_id = proposal_id(receipt)
+    return error
+
+
+cdef object not_settled(Receipt* receipt, object timeout):
+    error = errors.ProposalTimeout(
+        f"not settled within {timeout} s; it may still be applied: ask again by result(), or read")
     error.proposal_id = proposal_id(receipt)
     return error
 
@@ -188,10 +195,7 @@ cdef class Submission:
         """
         cdef Receipt* receipt = self.holder.receipt
         if not wait_settled(receipt, timeout_to_ns(timeout)):
-            error = errors.ProposalTimeout(
-                f"not settled within {timeout} s; it may still be applied: ask again by result(), or read")
-            error.proposal_id = proposal_id(receipt)
-            raise error
+            raise not_settled(receipt, timeout)
         if load_u32(&receipt.state) == RECEIPT_FAILED:
             raise failure(receipt)
         return outcome(receipt, self.position, self.whole)
@@ -200,7 +204,7 @@ cdef class Submission:
         """Waits for the outcome: None if it was applied, else the exception that `result` would raise."""
         cdef Receipt* receipt = self.holder.receipt
         if not wait_settled(receipt, timeout_to_ns(timeout)):
-            return errors.ProposalTimeout(f"not settled within {timeout} s; it may still be applied")
+            return not_settled(receipt, timeout)
         return failure(receipt) if load_u32(&receipt.state) == RECEIPT_FAILED else None
 
     def __repr__(self):

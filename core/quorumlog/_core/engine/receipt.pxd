@@ -29,6 +29,7 @@ cdef struct Receipt:
     term_t term
     uint64_t session           # read it after `sequence`
     atomic_u64 sequence        # 0 until the node has taken it; stored once, after `session`
+    uint64_t leader            # with ERR_NOT_LEADER: who leads, or 0
     int status
     uint8_t definite
     void* result

@@ -177,6 +177,8 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     append_writes(node, out, event.wsn_next)
     send_messages(node, out)
     note_refusals(hosted, out)
+    if out.leader_changed:
+        hosted.fetch_count = 0       # asked for in a leadership that is over
     answer_reads(node, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns

@@ -48,6 +48,9 @@ cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
     APPLIER_PYTHON = 2
 
+cdef enum:
+    LOG_CACHE_BYTES = 32 << 20     # of one group at most; all together have a quarter of the pool
+
 # A batch proposed here that is not settled yet.
 cdef struct Proposal:
     Batch* batch
@@ -62,6 +65,7 @@ cdef struct Proposals:
     Receipt* taken                 # taken from the intake, not sealed yet
     uint64_t retry_ns              # when to hand over again if nothing is settled; 0: nothing is unsettled
     uint64_t refused_ns            # the leader refused: not again before
+    uint64_t memory_ns             # no memory to seal the next batch: try again then; 0: there was
 
 # What the leader has appended of a peer's session in this term.
 cdef struct Forwarded:
