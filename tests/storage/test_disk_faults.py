@@ -153,3 +153,18 @@ def test_two_owners_of_a_directory_exclude_each_other() -> None:
         disk.lock("wal/lock")
     disk.close(held)
     disk.close(disk.lock("wal/lock"))
+
+
+def test_a_segment_that_cannot_be_read_is_neither_empty_nor_a_spare() -> None:
+    """Blocks that give EIO are not zeros: taking them for a spare would delete what was acknowledged."""
+    disk = fresh()
+    opened(disk).abandon()
+    before = {path: disk.content(path) for path in disk.paths()}
+    disk.fail("read", errno.EIO, forever=True)
+    with pytest.raises(LogRefused):
+        DiskLog(disk)
+    disk.fail("read", 0)
+    assert {path: disk.content(path) for path in disk.paths()} == before
+    log = DiskLog(disk)
+    assert log.entries(1) == {1: (1, b"first")}
+    log.abandon()
