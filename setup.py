@@ -39,6 +39,8 @@ PROFILES = {
     "asan": ([*SANITIZED, "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
              ["-fsanitize=address,undefined"]),
     "tsan": ([*SANITIZED, "-fsanitize=thread"], ["-fsanitize=thread"]),
+    # Wrong behaviours that QUORUMLOG_MUTANT chooses by name; never to be installed.
+    "mutants": (["-O2", "-g1", "-DQUORUMLOG_MUTANTS"], []),
     "coverage": (["-O0", "-g", "-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1",
                   "-DCYTHON_USE_SYS_MONITORING=0"], []),
 }

@@ -1,5 +1,6 @@
 """Test-facing: one run of the simulated cluster, by its seed.  Here, and not below, a protocol is named."""
 
+from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
@@ -14,6 +15,11 @@ from libc.string cimport memset
 
 cdef enum:
     UNCOMMITTED_BYTES_MAX = 1 << 20
+
+
+def has_mutants():
+    """Whether this is the build profile whose wrong behaviours can be chosen."""
+    return bool(mutants_built)
 
 
 cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:

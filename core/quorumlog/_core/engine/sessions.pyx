@@ -10,6 +10,7 @@ from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_USAGE, OK
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
 
 
@@ -93,7 +94,7 @@ cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
             known = &sessions.table[place]
         sessions.count += 1
         known.session = session
-    elif sequence <= known.sequence:
+    elif sequence <= known.sequence and not mutant(b"apply-repeated"):
         return ADMIT_REPEATED
     elif sequence - known.sequence != 1:
         return ADMIT_GAP

@@ -9,6 +9,7 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport node_t, term_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
@@ -209,7 +210,7 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint granted = asked.proposed > raft.term and not heard_leader_recently(raft)
     if not asked.flags & VOTE_FLAG_TAIL:
-        granted = granted and log_up_to_date(raft, asked)
+        granted = granted and (log_up_to_date(raft, asked) or mutant(b"vote-for-any-log"))
     reply_vote(raft, out, RAFT_PRE_VOTE_REPLY, message, granted)
 
 
@@ -217,7 +218,7 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
     """Up-to-date check and vote are one step (A-R8); whether we are a voter, the candidate knows (A-R9)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint tail = (asked.flags & VOTE_FLAG_TAIL) != 0
-    cdef bint granted = not tail and log_up_to_date(raft, asked)
+    cdef bint granted = not tail and (log_up_to_date(raft, asked) or mutant(b"vote-for-any-log"))
     if message.term > raft.term:
         # Section 6: "if a server receives a RequestVote within the minimum election timeout of hearing
         # from a current leader, it does not update its term or grant its vote" (A-R11).
@@ -228,7 +229,7 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         election_follow(raft, out, 0)              # from a pre-vote or a tail round
         raft_save_hard_state(raft, out, raft.term, message.sender)
     else:
-        granted = granted and raft.vote == message.sender
+        granted = granted and (raft.vote == message.sender or mutant(b"vote-twice"))
     if granted:
         election_reset_timer(raft)
     tail_heard(raft, slot, asked.last_index, asked.last_term)

@@ -10,6 +10,7 @@ from libc.stdint cimport uint16_t
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BATCH_ENTRIES_MAX, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
     log_append, log_batch, log_last_of_term, log_term, log_truncate, log_wsn)
@@ -42,7 +43,7 @@ cdef bint acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept no
 
 cdef void learn_commit(Raft* raft, index_t commit, index_t known) noexcept nogil:
     """Figure 2: commitIndex = min(leaderCommit, ...), never beyond what is known to agree (A-R2)."""
-    cdef index_t index = replication_batch_end(raft, min(commit, known))
+    cdef index_t index = replication_batch_end(raft, min(commit, known if not mutant(b"commit-beyond-verified") else raft.log.last))
     if index > raft.commit:
         replication_commit_to(raft, index)
 
@@ -149,13 +150,16 @@ cdef bint follower_on_append(Raft* raft, Outbox* out, const Message* message) no
     # Look through all of it before changing anything.
     while i < message.batch_count:
         how = fit(raft, message.batches[i])
+        if how == FIT_SAME and mutant(b"truncate-on-match") and message.batches[i].first > raft.commit:
+            how = FIT_CONFLICT
         if how != FIT_SAME:
             break
         match = batch_last(message.batches[i])
         i += 1
     if how == FIT_IMPOSSIBLE:
         return False
-    if how == FIT_CONFLICT and message.batches[i].first <= max(raft.commit, raft.verified):
+    if how == FIT_CONFLICT and message.batches[i].first <= max(raft.commit, raft.verified) \
+            and not mutant(b"truncate-on-match"):
         return False                   # no leader lacks what is committed, or takes back what it sent
     if not acknowledge_leader(raft, out, message.sender):
         return False
@@ -193,12 +197,13 @@ cdef void accept(Raft* raft, Outbox* out, const Message* message, index_t match)
     cdef Message* reply = raft_message(raft, out, RAFT_APPEND_REPLY, message.sender)
     cdef AppendReplyFields* fields = <AppendReplyFields*>reply.fields
     # What this request covered, not where the log ends (A-R5), and not before it is durable.
-    fields.match = match
+    fields.match = match if not mutant(b"ack-the-last-index") else raft.log.last
     fields.prev_index = (<const AppendFields*>message.fields).prev_index
     if match >= raft.log.first:
         check2(match <= raft.log.last, b"Q-RAFT-50 only what is in the log is acknowledged", match,
                raft.log.last)
-        reply.after_io = max(reply.after_io, log_wsn(raft.log, match))
+        if not mutant(b"ack-before-flushed"):
+            reply.after_io = max(reply.after_io, log_wsn(raft.log, match))
 
 
 cdef bint refuse(Raft* raft, Outbox* out, const Message* message) noexcept nogil:

@@ -11,6 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_read
@@ -73,9 +74,10 @@ cdef void reads_confirm(Raft* raft, Outbox* out) noexcept nogil:
     acked = acked_round(raft)
     # A fresh leader's commit index may lie behind its predecessor's until an entry of its own
     # term is committed: until then no read has an answer (A-R13).
-    while raft.reads_count > 0 and raft.commit >= raft.term_first:
+    while raft.reads_count > 0 and (
+            raft.commit >= raft.term_first or mutant(b"read-on-a-fresh-leader")):
         pending = &raft.reads[raft.reads_head]
-        if pending.round > acked:
+        if pending.round > acked and not mutant(b"read-without-a-round"):
             break
         index = pending.index if pending.index != 0 else raft.commit
         if pending.origin == 0:

@@ -10,6 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from quorumlog._core.base.bytes cimport put_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport log_relieve
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
@@ -85,7 +86,7 @@ cdef void raft_save_hard_state(Raft* raft, Outbox* out, term_t term, node_t vote
            vote)
     # Figure 2: "Updated on stable storage before responding to RPCs".  Term and vote are one record.
     cdef Batch* batch = take_spare(raft, KIND_HARD_STATE, term, 0, 0, RECORD_BODY_BYTES)
-    put_u64(batch.body, vote)
+    put_u64(batch.body, vote if not mutant(b"vote-not-saved") else 0)
     seal(batch)
     raft.term = term
     raft.vote = vote
@@ -119,4 +120,6 @@ cdef Message* raft_message(Raft* raft, Outbox* out, uint16_t kind, node_t target
     message.target = target
     message.term = raft.term
     message.after_io = raft.hard_state_wsn if raft.hard_state_wsn > raft.flushed_wsn else 0
+    if mutant(b"speak-before-saved"):
+        message.after_io = 0
     return message

@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
     log_append, log_batch, log_last_of_term, log_term)
@@ -344,13 +345,16 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
     for slot in range(<int>raft.membership.count):
         # Its own disk is an acker like any other (A-R17, A-R18).
         match[slot] = raft.log.flushed if slot == raft.self_slot else raft.progress[slot].match
+        if mutant(b"own-append-counts-at-once") and slot == raft.self_slot:
+            match[slot] = raft.log.last
     acked = acked_index(&raft.membership.quorum, match)
     check2(acked <= raft.log.last, b"Q-RAFT-29 nobody acknowledges what was not sent", acked, raft.log.last)
     if acked <= raft.commit:
         return
     acked = replication_batch_end(raft, acked)
     # 5.4.2: "only log entries from the leader's current term are committed by counting replicas" (A-R1).
-    if acked <= raft.commit or log_term(raft.log, acked, &term) != OK or term != raft.term:
+    if acked <= raft.commit or log_term(raft.log, acked, &term) != OK \
+            or (term != raft.term and not mutant(b"commit-by-counting-alone")):
         return
     replication_commit_to(raft, acked)
     for slot in range(<int>raft.membership.count):

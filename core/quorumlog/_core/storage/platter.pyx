@@ -1,6 +1,7 @@
 """Compares a segment as cached with the segment on the platter; see platter.pxd."""
 
 from quorumlog._core.base.status cimport ERR_IO, ERR_MEMORY, OK
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BLOCK_BYTES
 from quorumlog._core.storage.files cimport FILE_DIRECT, FILE_READ, FILE_WRITE, Files, iovec
 from quorumlog._core.storage.scan cimport segment_path
@@ -50,6 +51,8 @@ cdef int platter_agree(Files* files, const char* directory, uint64_t id, bint* c
     cdef int direct, cached
     cdef int status = OK
     changed[0] = False
+    if mutant(b"trust-the-page-cache"):
+        return OK
     segment_path(directory, id, path)
     direct = files.open(files.self, path, FILE_READ | FILE_DIRECT)
     if direct < 0:

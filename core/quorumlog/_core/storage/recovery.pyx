@@ -8,6 +8,7 @@ is accepted is durable; nothing is written, so a crash in here changes nothing.
 """
 
 from quorumlog._core.base.atomics cimport store_u64
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport wsn_t
 from quorumlog._core.storage.batch cimport KIND_CHECKPOINT, KIND_FOOTER, KIND_HARD_STATE, KIND_OPEN
@@ -315,7 +316,7 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         snprintf(report.detail, sizeof(report.detail), b"can't sync segment-%016llx.qlog in %s",
                  <unsigned long long>segment.id, wal.path)
         return status
-    status = scan_read(wal.files, wal.path, segment.id, True, &scan)
+    status = scan_read(wal.files, wal.path, segment.id, not mutant(b"trust-the-page-cache"), &scan)
     if status == OK:
         status = scan_items(&scan)
     for i in range(scan.count):

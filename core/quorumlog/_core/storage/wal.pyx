@@ -6,6 +6,7 @@ from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
                                           OK)
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
                                             KIND_HARD_STATE,
@@ -524,6 +525,8 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
     else:
         add_u64_relaxed(&wal.syncs, 1)
         add_u64_relaxed(&wal.bytes_written, slot.bytes)
+    if mutant(b"flushed-is-the-newest") and error == 0 and slot.last > load_u64(&wal.flushed):
+        store_u64(&wal.flushed, slot.last)
     while again:
         again = False
         for i in range(SLOTS):
