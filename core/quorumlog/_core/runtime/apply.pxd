@@ -73,7 +73,8 @@ cdef Receipt* apply_receipt(Apply* apply) noexcept nogil
 # apply.taken has been applied (or skipped): the cursor moves.
 cdef void apply_done(Apply* apply) noexcept nogil
 cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil
-# All of it for a group without a state machine, at most `batches`, and few MiB read from disk: OK (more to do), ERR_AGAIN or an error.
+# All of it for a group without a state machine, at most `batches`, and few MiB read from disk: OK (more to
+# do), ERR_AGAIN or an error.
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil
 # Waits until `index` is applied: OK, ERR_TIMEOUT, ERR_AGAIN (a signal came), ERR_STOPPED.
 cdef int apply_wait(Apply* apply, index_t index, int64_t timeout_ns) noexcept nogil
