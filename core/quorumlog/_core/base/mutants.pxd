@@ -18,7 +18,7 @@ cdef extern from *:
     }
     #define ql_mutants_built 1
     #else
-    #define ql_mutant(name) 0
+    #define ql_mutant(name) ((void)(name), 0)
     #define ql_mutants_built 0
     #endif
     #endif

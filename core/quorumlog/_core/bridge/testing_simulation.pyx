@@ -67,6 +67,7 @@ cdef dict told(const World* world):
         "disk_errors": world.disk_errors,
         "fetches": world.fetches,
         "compactions": world.compactions,
+        "pauses": world.pauses,
         "truncations": world.ledger.truncations,
         "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role,
                    "term": world.hosts[i].status.term,

@@ -61,7 +61,7 @@ cdef void read_somewhere(World* world) noexcept nogil:
     cdef Host* host = &world.hosts[prng_below(&world.prng, world.options.node_count)]
     cdef PendingRead* read
     cdef Event event
-    if not host.up:
+    if not host.up or host.paused_until_ns > world.now_ns:
         return
     world.read_next += 1
     read = &world.reads[world.read_next % READS_MAX]
@@ -85,7 +85,7 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     if world.now_ns >= client.retry_ns:
         choose_host(world, client)
     host = &world.hosts[client.target]
-    while host.up and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
+    while host.up and host.paused_until_ns <= world.now_ns and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
         client.sent += 1
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_PROPOSE

@@ -42,6 +42,8 @@ cdef void draw_weights(WorldOptions* options, Prng* prng) noexcept nogil:
     options.weight_blackout = 1 if prng_chance(prng, 1, 2) else 0
     options.weight_disk_error = 1 if prng_chance(prng, 1, 4) else 0
     options.weight_compact = weight(prng) if prng_chance(prng, 1, 2) else 0
+    options.weight_pause = weight(prng) if prng_chance(prng, 1, 2) else 0
+    options.drift_per_mille = 50 if prng_chance(prng, 1, 2) else 0
     options.recovery_crash_per_cent = 30 if prng_chance(prng, 1, 3) else 0
 
 
@@ -55,7 +57,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     # Some seeds have batches so large that segments roll.
     options.payload_bytes_max = 24000 if prng_chance(&prng, 1, 5) else 64
     options.entries_max = 1 + <uint32_t>prng_below(&prng, 4)
-    options.read_per_cent = 15 if prng_chance(&prng, 1, 2) else 0
+    options.read_per_cent = 10 + <uint32_t>prng_below(&prng, 60) if prng_chance(&prng, 1, 2) else 0
     if options.safety_ns == 0:
         options.safety_ns = (1500 + prng_below(&prng, 2500)) * MILLISECOND
     options.election_timeout_ns = 100 * MILLISECOND
@@ -64,7 +66,8 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
         options.healed_ns = 30 * options.election_timeout_ns
     if options.progress == 0:
         options.progress = 3
-    options.append_bytes_max = 256 if prng_chance(&prng, 1, 4) else 65536
+    # One batch in a message, in some seeds: a leader's old entries then arrive before its own term's (Figure 8).
+    options.append_bytes_max = 1 if prng_chance(&prng, 1, 3) else 65536
     options.cache_bytes = 0 if prng_chance(&prng, 1, 3) else 1 << 20
     options.client_ns = (2 + prng_below(&prng, 20)) * MILLISECOND
     options.disk_min_ns = 50000
@@ -134,7 +137,7 @@ cdef void fault_turn(World* world) noexcept nogil:
     cdef Host* host = &world.hosts[prng_below(&world.prng, o.node_count)]
     cdef uint64_t drawn = prng_below(&world.prng, o.weight_break + o.weight_heal + o.weight_process_crash
                                      + o.weight_power_cut + o.weight_blackout + o.weight_disk_error
-                                     + o.weight_compact)
+                                     + o.weight_compact + o.weight_pause)
     cdef uint32_t i
     if takes(&drawn, o.weight_break):
         network_break(&world.network, &world.prng)
@@ -151,6 +154,9 @@ cdef void fault_turn(World* world) noexcept nogil:
             crash(world, &world.hosts[i], True)
     elif takes(&drawn, o.weight_disk_error):
         fail_disk(world, host)
+    elif takes(&drawn, o.weight_pause):
+        world.pauses += 1
+        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 6 * o.election_timeout_ns)
     elif host.up and host_compact(world, host):
         host_plan(world, host)
 
@@ -163,6 +169,7 @@ cdef void heal_world(World* world) noexcept nogil:
     world.options.disk_max_ns = min(world.options.disk_max_ns, <uint64_t>5 * MILLISECOND)
     for i in range(world.options.node_count):
         memset(world.hosts[i].disk.faults, 0, sizeof(world.hosts[i].disk.faults))
+        world.hosts[i].paused_until_ns = 0
         if not world.hosts[i].up:
             start_later(world, &world.hosts[i], 0)
     tell_reachable(world, 100)

@@ -12,6 +12,8 @@ cdef void host_destroy(World* world, Host* host) noexcept nogil
 cdef bint host_start(World* world, Host* host) noexcept nogil
 # The process dies at once; what was being written stays as it is.
 cdef void host_stop(World* world, Host* host) noexcept nogil
+# What the node's own clock shows.
+cdef uint64_t host_clock_ns(const World* world, const Host* host) noexcept nogil
 # One event for the protocol, and all that follows but the disk's work.
 cdef void host_step(World* world, Host* host, Event* event) noexcept nogil
 # The log's flushed WSN moved.

@@ -33,7 +33,7 @@ from quorumlog._core.storage.wal cimport (
 )
 
 from libc.errno cimport EIO
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -163,12 +163,23 @@ cdef void take_fetches(World* world, Host* host) noexcept nogil:
         schedule_add(&world.schedule, occurrence)
 
 
+cdef uint64_t host_clock_ns(const World* world, const Host* host) noexcept nogil:
+    return host.clock_offset_ns + <uint64_t>(<int64_t>world.now_ns * (1000 + host.drift_per_mille) // 1000)
+
+
+cdef uint64_t world_time_ns(const Host* host, uint64_t clock_ns) noexcept nogil:
+    """When the node's clock will show it, rounded up."""
+    if clock_ns <= host.clock_offset_ns:
+        return 0
+    return (clock_ns - host.clock_offset_ns) * 1000 // <uint64_t>(1000 + host.drift_per_mille) + 1
+
+
 cdef void set_timer(World* world, Host* host) noexcept nogil:
     cdef Occurrence occurrence
     cdef uint64_t at_ns
     if host.deadline_ns == 0:
         return
-    at_ns = max(world.now_ns, host.deadline_ns - min(host.deadline_ns, host.clock_offset_ns))
+    at_ns = max(world.now_ns, world_time_ns(host, host.deadline_ns))
     if host.timer_ns != 0 and host.timer_ns <= at_ns:
         return
     memset(&occurrence, 0, sizeof(Occurrence))
@@ -183,7 +194,7 @@ cdef void set_timer(World* world, Host* host) noexcept nogil:
 cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     cdef Outbox* out = host.out
     cdef uint32_t i
-    event.now_ns = world.now_ns + host.clock_offset_ns
+    event.now_ns = host_clock_ns(world, host)
     event.wall_ns = world.now_ns + 1000 * host.clock_offset_ns
     event.wsn_next = wal_next(host.wal)
     world.options.protocol.step(host.state, event, out)
@@ -235,6 +246,9 @@ cdef void host_create(World* world, uint32_t number) noexcept nogil:
     host.id = number + 1
     host.disk = disk_open(prng_next(&world.prng))
     host.clock_offset_ns = 1 + prng_below(&world.prng, 1000000000)
+    if world.options.drift_per_mille != 0:
+        host.drift_per_mille = <int64_t>prng_below(&world.prng, 2 * world.options.drift_per_mille + 1)
+        host.drift_per_mille -= world.options.drift_per_mille
     check(host.disk.files.make_directory(host.disk, b"wal") == 0
           and host.disk.files.sync_directory(host.disk, b"/") == 0, b"Q-HOST-09 a fresh virtual disk works")
 
@@ -309,7 +323,7 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     request.heartbeat_ns = world.options.heartbeat_ns
     request.append_bytes_max = world.options.append_bytes_max
     request.seed = prng_next(&world.prng)
-    host.state = world.options.open(&request, &host.log, world.now_ns + host.clock_offset_ns)
+    host.state = world.options.open(&request, &host.log, host_clock_ns(world, host))
     check(host.state != NULL, b"Q-HOST-12 the protocol opens")
 
 
@@ -380,6 +394,7 @@ cdef void host_stop(World* world, Host* host) noexcept nogil:
     if not host.up:
         return
     host.up = False
+    host.paused_until_ns = 0
     world.options.protocol.close(host.state)
     host.state = NULL
     log_close(&host.log)

@@ -291,6 +291,41 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
     return copies
 
 
+cdef bint ahead(const Kept* a, const Kept* b) noexcept nogil:
+    """Is a log that ends with `a` at least as up to date as one that ends with `b` (5.4.1)?"""
+    return a.term > b.term or (a.term == b.term and a.last >= b.last)
+
+
+cdef const Kept* durable_end(const Account* account) noexcept nogil:
+    cdef uint32_t count = account.kept_count
+    while count > 0 and account.kept[count - 1].wsn > account.flushed:
+        count -= 1
+    return &account.kept[count - 1] if count > 0 else NULL
+
+
+cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
+    """Leader completeness beforehand (Figure 8): no node that lacks a committed batch finds a quorum of logs that are
+    not ahead of its own."""
+    cdef const Account* account
+    cdef const Kept* end
+    cdef const Kept* other
+    cdef uint32_t k, j, votes
+    for k in range(ledger.node_count):
+        account = &ledger.accounts[k]
+        if account.kept_count == 0 or entry.first < account.head:
+            continue
+        other = kept_at(account.kept, account.kept_count, entry.first)
+        if other != NULL and other.term == entry.term:
+            continue
+        votes = 0
+        for j in range(ledger.node_count):
+            end = durable_end(&ledger.accounts[j])
+            if end == NULL or ahead(&account.kept[account.kept_count - 1], end):
+                votes += 1
+        if 2 * votes > ledger.node_count:
+            ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first, entry.term)
+
+
 cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t seen_term) noexcept nogil:
     cdef Committed* committed
     if entry.first != ledger_committed_last(ledger) + 1:
@@ -298,6 +333,7 @@ cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t se
         return
     if 2 * durable_copies(ledger, entry) <= ledger.node_count:
         ledger_fail(ledger, b"committed without a quorum of durable copies", node, entry.first, entry.term)
+    check_nobody_else_could_win(ledger, node, entry)
     if ledger.committed_count == ledger.committed_capacity:
         ledger.committed_capacity = 2 * ledger.committed_capacity + 256
         ledger.committed = <Committed*>realloc(ledger.committed, ledger.committed_capacity * sizeof(Committed))

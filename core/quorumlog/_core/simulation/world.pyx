@@ -30,6 +30,7 @@ from libc.string cimport memset
 
 cdef enum:
     WIRE_BYTES = 1 << 30
+    STUPOR_NS = 3000000        # within which a node that stood still does what it has missed
 
 
 cdef void note(World* world, uint64_t a, uint64_t b) noexcept nogil:
@@ -111,6 +112,7 @@ cdef void for_host(World* world, Host* host, const Occurrence* occurrence) noexc
 
 cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
     cdef Host* host = &world.hosts[occurrence.node]
+    cdef Occurrence postponed
     note(world, occurrence.at_ns, (<uint64_t>occurrence.kind << 32) + occurrence.node)
     if occurrence.kind == OCCURS_CLIENT:
         client_turn(world, <uint32_t>occurrence.number)
@@ -120,6 +122,12 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
         if not world.healed:
             fault_turn(world)
             again(world, OCCURS_FAULT, 0, world.options.fault_ns)
+        return
+    if host.paused_until_ns > world.now_ns:
+        # It stands still: all this waits for it, and comes in any order.
+        postponed = occurrence[0]
+        postponed.at_ns = host.paused_until_ns + prng_below(&world.prng, STUPOR_NS)
+        schedule_add(&world.schedule, postponed)
         return
     if occurrence.kind == OCCURS_START:
         on_start(world, host)

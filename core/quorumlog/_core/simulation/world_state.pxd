@@ -24,7 +24,7 @@ from quorumlog._core.simulation.schedule cimport Schedule
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
     CLIENTS_MAX = 8
@@ -74,6 +74,8 @@ cdef struct WorldOptions:
     uint32_t weight_blackout           # a power cut of all nodes at once
     uint32_t weight_disk_error
     uint32_t weight_compact
+    uint32_t weight_pause              # a process that stands still while its clock runs
+    uint32_t drift_per_mille           # clocks run at most so much too fast or slow
     uint32_t recovery_crash_per_cent
     NetworkOptions network
     ProtocolOpen open
@@ -105,6 +107,8 @@ cdef struct Host:
     uint64_t deadline_ns
     uint64_t timer_ns          # earliest OCCURS_TIME scheduled; 0: none
     uint64_t clock_offset_ns
+    int64_t drift_per_mille
+    uint64_t paused_until_ns
     bint idle_scheduled
     Parcel** held
     uint32_t held_count
@@ -160,5 +164,6 @@ cdef struct World:
     uint64_t disk_errors
     uint64_t fetches
     uint64_t compactions
+    uint64_t pauses
     uint64_t healed_at_ns
     uint64_t progress_at_ns    # when the healed phase had what it must reach; 0: not yet

@@ -159,6 +159,7 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
             mark.unproved_term = entry.unproved_term
     if track.end_count == 0 or track.ends[track.end_count - 1] != mark.last:
         ends_restart(track, mark)
+    track.lost = False
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0

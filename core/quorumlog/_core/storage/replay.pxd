@@ -17,6 +17,7 @@ cdef struct Track:
     Runs runs
     index_t ends[ENDS_MAX]         # ends of the newest batches of the intact log, ascending
     uint32_t end_count
+    bint lost                      # entries of it are lost since the newest checkpoint
     wsn_t bad_hard_state           # WSN of a hard state whose writings so far are bad
     bint unnamed                   # known from its records alone, its open record is not
     bint severed                   # an unknown record of it is lost: nothing behind counts as intact

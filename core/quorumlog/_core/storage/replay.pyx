@@ -138,6 +138,7 @@ cdef void forget_bad(GroupMark* mark) noexcept nogil:
 cdef void extend_bad(Replay* replay, Track* track, GroupMark* mark, index_t first, index_t last,
                      term_t term, wsn_t wsn) noexcept nogil:
     """Entries up to `last` exist (or may), but not in the intact log."""
+    track.lost = True
     if first <= mark.last:             # a truncation before it is lost with whatever it replaced
         cut_whole(track, mark, first - 1)
     if last <= mark.last:
@@ -165,7 +166,7 @@ cdef void replay_truncate(Track* track, GroupMark* mark, const Item* item) noexc
     mark.truncated_wsn = item.event.wsn
     if kept + 1 < mark.first:
         kept = mark.first - 1
-    if track.severed or mark_end(mark) > mark.last:
+    if track.severed or track.lost:
         cut_whole(track, mark, kept)
     else:
         cut_intact(track, mark, kept)
@@ -259,6 +260,7 @@ cdef void replay_open_record(Replay* replay, WalGroup* group, Track* track, cons
     mark_open(&group.appended, item.event.wsn)
     runs_clear(&track.runs)
     ends_restart(track, &group.appended)
+    track.lost = False
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
