@@ -85,7 +85,8 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     if world.now_ns >= client.retry_ns:
         choose_host(world, client)
     host = &world.hosts[client.target]
-    while host.up and host.paused_until_ns <= world.now_ns and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
+    while (host.up and host.paused_until_ns <= world.now_ns and world.ledger.failure[0] == 0
+            and client.sent < client.acked + world.options.window):
         client.sent += 1
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_PROPOSE
