@@ -7,6 +7,7 @@ that were flushed: acknowledged is within recovered, recovered within issued.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Model:
 
 
 class Workload:
-    """Drives a log; every call is recorded by the disk, every moved `flushed` noted with the record's length."""
+    """Drives a log; the disk records every call, every moved `flushed` is noted with the record's length."""
 
     def __init__(self, seed: int, *, direct: bool = True, group_bytes: int = 1 << 20) -> None:
         self.random = random.Random(seed)
@@ -166,7 +167,7 @@ def small(seed: int) -> Workload:
 
 
 def rolling(seed: int) -> Workload:
-    """Large records roll segments; the head is dropped, a slow group is moved forward, segments are used again."""
+    """Large records roll segments; the head is dropped, a slow group moved forward, segments used again."""
     w = Workload(seed, direct=seed % 2 == 0, group_bytes=(1 << 20) if seed % 3 else (64 << 10))
     for group in MODEL_GROUPS:
         w.open_group(group)
@@ -220,7 +221,7 @@ def random_mix(seed: int) -> Workload:
 
 
 def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples: int) -> Iterator[bytes]:
-    """Fates for all that is pending: every subset up to `exhaustive` pieces, else adversarial and drawn ones."""
+    """Fates for all that is pending: every subset of few pieces, else adversarial and drawn ones."""
     every = disk.fates()
     matter = disk.fates_that_matter()
     sizes = [i for i, (_, sector) in enumerate(every) if sector is None]
@@ -251,7 +252,7 @@ def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples
 
 
 def prefixes(workload: Workload) -> Iterator[tuple[int, VirtualDisk]]:
-    """(calls made, the disk after them), for all prefixes of the record.  The disk is the walker's: clone it."""
+    """(calls made, the disk after them), for all prefixes of the record.  Clone the disk to change it."""
     disk = workload.base.clone()
     for recorded in range(workload.disk.recorded_count + 1):
         yield recorded, disk
@@ -268,7 +269,7 @@ def terms_of(found: dict[str, object]) -> dict[int, int]:
 
 
 def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
-    """Acknowledged is within recovered, recovered within issued, votes never go back, a crash is no corruption."""
+    """Acknowledged is within recovered, recovered within issued, votes stay, a crash is no corruption."""
     groups = log.groups
     assert log.flushed_found <= max(s.wsn for states in workload.model.states.values() for s in states)
     for group, states in workload.model.states.items():
@@ -281,7 +282,8 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
             continue
         found = groups[group]
         entries = log.entries(group)
-        assert terms_of(found) == {i: term for i, (term, _) in entries.items()}, f"group {group}: wrong term runs"
+        terms = {i: term for i, (term, _) in entries.items()}
+        assert terms_of(found) == terms, f"group {group}: wrong term runs"
         assert not found["hard_state_damaged"], f"group {group}: a torn hard state is called damaged"
         assert found["faulty"] == (0, 0), f"group {group}: a torn record is called corrupt: {log.detail}"
         assert found["hard_state"] in [s.hard_state for s in binding], (
@@ -290,14 +292,14 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
         where = (found["first"], found["last"])
         exact = any(where == (s.first, s.last) and entries == s.entries for s in binding)
         assert exact or cut_by_a_lost_truncation(found, entries, binding), (
-            f"group {group}: {where} (unproved to {found['unproved_last']}) is not the log behind any record from "
-            f"{acknowledged} on: {[(s.wsn, s.first, s.last, s.firsts) for s in binding]}"
+            f"group {group}: {where} (unproved to {found['unproved_last']}) is not the log behind any "
+            f"record from {acknowledged} on: {[(s.wsn, s.first, s.last, s.firsts) for s in binding]}"
         )
 
 
 def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding: list[State]) -> bool:
-    """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end before
-    the replacement, which is unproved (or truncated in turn).  Never before what the truncation kept."""
+    """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end
+    before the replacement, which is unproved (or truncated in turn).  Never before what it kept."""
     last = found["last"]
     assert isinstance(last, int)
     unproved = found["unproved_last"]
@@ -313,8 +315,8 @@ def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding
     )
 
 
-VERDICTS = ("hard_state", "hard_state_damaged", "first", "last", "term_before_first", "runs", "unproved_last", "faulty",
-            "name", "mode")
+VERDICTS = ("hard_state", "hard_state_damaged", "first", "last", "term_before_first", "runs",
+            "unproved_last", "faulty", "name", "mode")
 
 
 def verdicts(log: DiskLog) -> dict[int, dict[str, object]]:
@@ -338,10 +340,8 @@ def recover_and_judge(workload: Workload, recorded: int, state: VirtualDisk, cho
     log.abandon()
     for disk in broken:
         disk.halt_after(chooser.randrange(max(operations, 1)))
-        try:
+        with contextlib.suppress(LogRefused):
             DiskLog(disk, prepare=False, **workload.options).abandon()
-        except LogRefused:
-            pass
         disk.halt_after(None)
         if chooser.random() < 0.8:
             disk.power_cut(chooser.randrange(1 << 30))

@@ -7,6 +7,7 @@ shares no code with the product: struct for the layout, google_crc32c for sums.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Record:
     def entries(self) -> list[bytes]:
         offsets = struct.unpack_from(f"<{self.count + 1}I", self.body)
         start = (4 * (self.count + 1) + 7) // 8 * 8
-        return [self.body[start + a : start + b] for a, b in zip(offsets, offsets[1:], strict=False)]
+        return [self.body[start + a : start + b] for a, b in itertools.pairwise(offsets)]
 
 
 @dataclass
@@ -240,7 +241,8 @@ def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int
     for _ in range(groups):
         fields = struct.unpack_from("<14QBBB", body, at)
         name = body[at + 120 : at + 120 + fields[16]].decode()
-        found.append(CheckpointGroup(*fields[:9], *fields[10:14], mode=fields[14], damaged=bool(fields[15] & 1), name=name))
+        damaged = bool(fields[15] & 1)
+        found.append(CheckpointGroup(*fields[:9], *fields[10:14], fields[14], damaged, name))
         at += (120 + fields[16] + 7) // 8 * 8
     return found, [struct.unpack_from("<QQ", body, at + 16 * i) for i in range(tombstones)]
 

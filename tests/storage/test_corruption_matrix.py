@@ -8,6 +8,7 @@ at every byte.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ CORRUPT = 42
 
 
 class Reference:
-    """A directory with several boots, groups, votes, truncations and a compaction; all of it flushed and marked."""
+    """A directory with two boots, groups, votes, truncations and a compaction; all flushed and marked."""
 
     def __init__(self) -> None:
         w = Workload(77)
@@ -106,15 +107,16 @@ def judge(disk: VirtualDisk, what: str, *, oracle: bool = True, place: bool = Tr
         truth = states[-1]
         assert group in groups, f"{what}: group {group} is gone without a word"
         found = groups[group]
-        told = found["faulty"] != (0, 0) or found["hard_state_damaged"] or found["unproved_last"] > found["last"]
+        unproved = found["unproved_last"] > found["last"]
+        told = found["faulty"] != (0, 0) or found["hard_state_damaged"] or unproved
         entries = log.entries(group)
         wrong = {i for i, e in entries.items() if truth.entries.get(i) != e and i >= truth.first}
-        assert not wrong, f"{what}: group {group} serves {sorted(wrong)[:3]}, which is not what was written there"
+        assert not wrong, f"{what}: group {group} serves {sorted(wrong)[:3]}, not what was written there"
         missing = set(truth.entries) - set(entries)
         if missing:
             last = max(found["faulty"][1], found["unproved_last"])
             assert told, f"{what}: group {group} lost {sorted(missing)[:3]} silently"
-            assert last >= max(missing), f"{what}: group {group} tells of losses up to {last}, lost {max(missing)}"
+            assert last >= max(missing), f"{what}: group {group} tells of {last}, lost {max(missing)}"
         if found["hard_state"] != truth.hard_state:
             assert found["hard_state_damaged"], (
                 f"{what}: group {group} says {found['hard_state']}, promised was {truth.hard_state}"
@@ -125,11 +127,12 @@ def judge(disk: VirtualDisk, what: str, *, oracle: bool = True, place: bool = Tr
         if expected is not None and group in expected and expected[group].faulty is None \
                 and not expected[group].hard_state_damaged and not expected[group].unproved_last:
             # The document says that nothing is lost: then nothing may be given up.
-            assert expected[group].entries.items() >= truth.entries.items(), f"{what}: the oracle disagrees with the truth"
+            agrees = expected[group].entries.items() >= truth.entries.items()
+            assert agrees, f"{what}: the oracle disagrees with the truth"
             assert not told, f"{what}: group {group} is given up, though every record can be found"
     log.abandon()
     again = DiskLog(disk, prepare=False)
-    assert {g: {k: v for k, v in f.items()} for g, f in again.groups.items()} == groups, f"{what}: the second opening differs"
+    assert again.groups == groups, f"{what}: the second opening differs"
     return verdict
 
 
@@ -145,7 +148,8 @@ def test_the_reference_is_read_alike_by_both() -> None:
 
 
 def test_every_sector_zeroed() -> None:
-    verdicts = [judge(damaged(path, at, bytes(SECTOR)), f"{path} zeroed at {at}") for path, at in reference().used()]
+    zeros = bytes(SECTOR)
+    verdicts = [judge(damaged(path, at, zeros), f"{path} zeroed at {at}") for path, at in reference().used()]
     assert verdicts.count("told") > 5
 
 
@@ -156,7 +160,7 @@ def test_every_sector_of_garbage() -> None:
 
 
 def test_every_sector_aged() -> None:
-    """A lost write: the sector holds what it held before its last write, zeros or the segment's former life."""
+    """A lost write: the sector holds what it held in the file's former life, as another segment."""
     old = Workload(78)
     old.open_group(9)
     old.settle(mark=True)
@@ -177,10 +181,11 @@ def test_every_sector_aged() -> None:
 def test_every_sector_swapped_with_the_next_and_with_a_distant_one() -> None:
     """Misdirected writes: each record says where it lies."""
     sectors = list(reference().used())
-    for (path, at), (other, there) in [*zip(sectors, sectors[1:], strict=False),
+    for (path, at), (other, there) in [*itertools.pairwise(sectors),
                                        *zip(sectors, sectors[len(sectors) // 2 :], strict=False)]:
         disk = reference().flushed_disk.clone()
-        first, second = reference().files[path][at : at + SECTOR], reference().files[other][there : there + SECTOR]
+        first = reference().files[path][at : at + SECTOR]
+        second = reference().files[other][there : there + SECTOR]
         disk.overwrite(path, at, second)
         disk.overwrite(other, there, first)
         judge(disk, f"{path} {at} swapped with {other} {there}", oracle=False)
@@ -197,7 +202,8 @@ def test_every_byte(how: str) -> None:
             old = reference().files[path][at]
             new = {"flip": old ^ (1 << chooser.randrange(8)), "zero": 0, "ones": 0xFF}[how]
             if new != old:
-                judge(damaged(path, at, bytes([new])), f"{path} byte {at} {old:#x} -> {new:#x}", oracle=not at % 8)
+                what = f"{path} byte {at} {old:#x} -> {new:#x}"
+                judge(damaged(path, at, bytes([new])), what, oracle=not at % 8)
 
 
 def test_a_segment_that_is_gone_is_told() -> None:

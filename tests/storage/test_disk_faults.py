@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pytest
@@ -70,10 +71,8 @@ def test_an_error_anywhere_in_the_recovery_loses_nothing(failing: str, after: in
     log.settle()
     log.abandon()
     disk.fail(failing, errno.EIO, after=after)
-    try:
+    with contextlib.suppress(LogRefused):
         DiskLog(disk, prepare=False).abandon()
-    except LogRefused:
-        pass
     disk.fail(failing, 0)
     disk.power_cut(after)
     log = DiskLog(disk)
@@ -89,7 +88,7 @@ def test_a_full_disk_poisons_and_then_everything_acknowledged_is_there() -> None
     disk.capacity_bytes = size + 4096
     entries = {1: (1, b"first")}
     payload = b"p" * 200_000
-    with pytest.raises(LogRefused):
+    with pytest.raises(LogRefused):  # noqa: PT012
         for index in range(2, 60):
             wsn = log.append(1, 1, index, [payload])
             number = log.plan()

@@ -5,7 +5,7 @@ from quorumlog._core.base.status cimport ERR_AGAIN, OK
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.simulation.disk cimport disk_process_crash, disk_sync_range, disk_write_pending
 from quorumlog._core.storage.batch cimport (
-    Batch, BatchPool, batch_drop, batch_last, batch_new, batch_stamp, offsets_bytes, pool_close, pool_open,
+    Batch, BatchPool, batch_drop, batch_new, batch_stamp, offsets_bytes, pool_close, pool_open,
 )
 from quorumlog._core.storage.wal cimport (
     RecoveredGroup, Wal, WalOptions, WalReport, WritePlan, wal_append, wal_close, wal_compact, wal_complete,
@@ -13,7 +13,7 @@ from quorumlog._core.storage.wal cimport (
 )
 
 from libc.errno cimport EIO
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef enum:

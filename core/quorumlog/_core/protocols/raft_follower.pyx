@@ -43,7 +43,10 @@ cdef bint acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept no
 
 cdef void learn_commit(Raft* raft, index_t commit, index_t known) noexcept nogil:
     """Figure 2: commitIndex = min(leaderCommit, ...), never beyond what is known to agree (A-R2)."""
-    cdef index_t index = replication_batch_end(raft, min(commit, known if not mutant(b"commit-beyond-verified") else raft.log.last))
+    cdef index_t index
+    if mutant(b"commit-beyond-verified"):
+        known = raft.log.last
+    index = replication_batch_end(raft, min(commit, known))
     if index > raft.commit:
         replication_commit_to(raft, index)
 

@@ -1,14 +1,14 @@
 """Faults of the simulated cluster; see faults.pxd."""
 
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
-from quorumlog._core.simulation.disk cimport DISK_OPERATIONS, DISK_SYNC, DISK_WRITE, disk_fail
+from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.host cimport host_stop
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.network cimport network_be_kind, network_break, network_heal
 from quorumlog._core.simulation.schedule cimport OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add
-from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, Host, World, WorldOptions
+from quorumlog._core.simulation.world_state cimport Host, World, WorldOptions
 
 from libc.errno cimport EIO, ENOSPC
 from libc.stdint cimport uint32_t, uint64_t
@@ -66,7 +66,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
         options.healed_ns = 30 * options.election_timeout_ns
     if options.progress == 0:
         options.progress = 3
-    # One batch in a message, in some seeds: a leader's old entries then arrive before its own term's (Figure 8).
+    # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
     options.append_bytes_max = 1 if prng_chance(&prng, 1, 3) else 65536
     options.cache_bytes = 0 if prng_chance(&prng, 1, 3) else 1 << 20
     options.client_ns = (2 + prng_below(&prng, 20)) * MILLISECOND
@@ -156,7 +156,7 @@ cdef void fault_turn(World* world) noexcept nogil:
         fail_disk(world, host)
     elif takes(&drawn, o.weight_pause):
         world.pauses += 1
-        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 6 * o.election_timeout_ns)
+        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 12 * o.election_timeout_ns)
     elif host.up and host_compact(world, host):
         host_plan(world, host)
 

@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.checks cimport check
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 

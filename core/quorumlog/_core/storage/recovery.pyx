@@ -173,7 +173,8 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
                     scan_headers(&scan)
             if status != OK:
                 scan_close(&scan)
-                snprintf(report.detail, sizeof(report.detail), b"can't compare segment-%016llx.qlog in %s with the disk",
+                snprintf(report.detail, sizeof(report.detail),
+                         b"can't compare segment-%016llx.qlog in %s with the disk",
                          <unsigned long long>found.id, wal.path)
                 return status
         report.bytes_read += scan.bytes
