@@ -57,18 +57,21 @@ crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of 
 fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in CI
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k fuzz tests
 
-sim: $(BUILT)  ## the simulation; SEED=17 repeats one run and tells its story
-	$(PY) -m quorumlog.testing.simulate $(if $(SEED),--seed $(SEED))
+sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and says what happened
+	$(PY) -m quorumlog sim $(if $(SEED),--seed $(SEED),--seeds 2000)
 
-bench: $(BUILT)  ## the cluster benchmark beside the limit program
+bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what single calls cost
 	$(PY) -m quorumlog bench cluster --with-limit
+	$(PYTEST) bench/micro
 
 # Sanitizers: a build of its own below build/, in front of the editable one.  Leaks: Python itself
-# leaves memory to the end of the process, so only asan's other findings count there.
+# leaves memory to the end of the process, so only asan's other findings count there.  A finding ends
+# the process: pytest must not hold back what it says (--capture=sys), nor the test's name (-v).
 SANITIZED = $(shell gcc -print-file-name=lib$(1).so)
 SANITIZED_BUILD = QUORUMLOG_BUILD=$(1) $(PY) setup.py --quiet build --build-base build/$(1) --build-lib build/$(1)/lib
 SANITIZED_TEST = PYTHONPATH=build/$(1)/lib LD_PRELOAD="$(call SANITIZED,$(1))" PYTHONMALLOC=malloc \
-	$(PYTEST) -p no:cacheprovider --timeout=0 -m "not slow and not processes" $(TESTS)
+	$(PYTEST) -p no:cacheprovider --timeout=0 --capture=sys -v --ignore=tests/packaging \
+	-m "not slow and not processes" $(TESTS)
 
 asan: $(BUILT)  ## the tests under the address and undefined-behaviour sanitizers
 	$(call SANITIZED_BUILD,asan)

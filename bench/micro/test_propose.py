@@ -57,9 +57,7 @@ def test_submit_many_list(benchmark: Any, leader: ql.Group) -> None:
             one.result(30)
         pending.clear()
 
-    benchmark.pedantic(
-        lambda: pending.append(leader.submit_many(payloads)), setup=settle, rounds=100
-    )
+    benchmark.pedantic(lambda: pending.append(leader.submit_many(payloads)), setup=settle, rounds=100)
     settle()
 
 

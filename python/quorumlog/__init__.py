@@ -6,7 +6,7 @@
         ledger = cluster.leader()
         ledger.propose(b"...")
 
-See README.md, and DESIGN and ARCHITECTURE for what lies below.
+See README.md, and ARCHITECTURE.md for what lies below.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from quorumlog.errors import (
     StorageError,
     Unknown,
     UsageError,
+    Withdrawn,
 )
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
@@ -86,5 +87,6 @@ __all__ = [
     "Unknown",
     "UsageError",
     "WalStatus",
+    "Withdrawn",
     "__version__",
 ]

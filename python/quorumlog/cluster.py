@@ -100,7 +100,7 @@ class LocalCluster:
         """Closes one node; the others go on."""
         if name not in self._nodes:
             raise UsageError(f"{name!r} is not running")
-        self._groups.pop(name)
+        self._groups.pop(name, None)
         self._nodes.pop(name).close()
 
     @property

@@ -28,6 +28,7 @@ __all__ = [
     "StorageError",
     "Unknown",
     "UsageError",
+    "Withdrawn",
 ]
 
 
@@ -77,6 +78,10 @@ class Overloaded(Rejected):
     def __init__(self, message: str, limit: int = 0) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class Withdrawn(Rejected, TimeoutError):
+    """The time ran out before this node could take the proposal; it did not happen."""
 
 
 class Fenced(Rejected):

@@ -90,7 +90,8 @@ class Group:
 
         Raises:
             ProposalTimeout: time ran out and it may still be applied.
-            Rejected: it did not happen (NotLeader only with `forward=False`; Overloaded).
+            Rejected: it did not happen (Withdrawn: time ran out before this node could take it;
+                Overloaded; NotLeader only with `forward=False`).
             Unknown: it may or may not have happened (the node was closed, its disk failed).
         """
         return self._core.propose(payload, timeout)

@@ -1,7 +1,8 @@
 """Reads the files of a log without opening it: segments, sync groups, records, each checksum verified.
 
-For looking at a data directory (`quorumlog log inspect`) and for checking it after a run.  Nothing is repaired or
-concluded here: what a node would make of damage, recovery decides (docs/format.md 6).  A segment is read whole, one at a time.
+For looking at a data directory (`quorumlog log inspect`) and for checking it after a run.  Nothing is
+repaired or concluded here: what a node would make of damage, recovery decides (docs/format.md 6).  A
+segment is read whole, one at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import struct
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -187,10 +190,11 @@ class _Reader:
             previous_crc=previous,
         )
         self._groups.append(group)
-        if self._tail(offset + length) is None:
-            self._harm(offset + length - TAIL.size, boot, last, "sync group tail: checksum")
+        end = offset + group.length
+        if self._tail(end) is None:
+            self._harm(end - TAIL.size, boot, last, "sync group tail: checksum")
         self._records(group.records, offset, boot, offset + GROUP_HEADER.size, count)
-        return offset + length
+        return end
 
     def _tail(self, end: int) -> tuple[int, int, int, int] | None:
         """(group's offset, boot, records, where the second list begins) by the tail before `end`."""
@@ -218,9 +222,7 @@ class _Reader:
         last = max((record.wsn for record in rescued), default=0)
         self._harm(offset, boot, last, "sync group header: gone")
 
-    def _records(
-        self, into: list[Record], group_offset: int, boot: int, list_at: int, count: int
-    ) -> None:
+    def _records(self, into: list[Record], group_offset: int, boot: int, list_at: int, count: int) -> None:
         for number in range(count):
             entry = LIST_ENTRY.unpack_from(self._data, list_at + number * LIST_ENTRY.size)
             _, wsn, _, _, offset, length_kind = entry
@@ -237,8 +239,8 @@ class _Reader:
         data = self._data
         if length < HEADERS_BYTES or offset + length > len(data):
             return "does not fit in its segment"
-        crc, magic, segment, at, boot, wsn, _, _, identity_crc, size, flags = (
-            RECORD_HEADER.unpack_from(data, offset)
+        crc, magic, segment, at, boot, wsn, _, _, identity_crc, size, flags = RECORD_HEADER.unpack_from(
+            data, offset
         )
         if magic != RECORD_MAGIC or crc != crc32c_of(data[offset + 4 : offset + PLACEMENT_BYTES]):
             return "placement checksum"
@@ -279,7 +281,7 @@ def broken_chain(groups: list[SyncGroup]) -> list[Damage]:
     to the dropping of old segments.
     """
     found: list[Damage] = []
-    for before, group in zip(groups, groups[1:], strict=False):
+    for before, group in pairwise(groups):
         wanted = before.crc if before.boot == group.boot else 0
         if group.previous_crc != wanted:
             what = "the sync group before this one is missing"
@@ -322,4 +324,4 @@ def read_identity(directory: Path) -> Identity:
     ):
         raise ValueError(f"{path}: checksum")
     node, incarnation, length = struct.unpack_from("<QQB", data, 32)
-    return Identity(data[49 : 49 + length].decode(), node, data[16:32].hex(), incarnation)
+    return Identity(data[49 : 49 + length].decode(), node, str(uuid.UUID(bytes=data[16:32])), incarnation)

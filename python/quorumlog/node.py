@@ -18,7 +18,7 @@ from typing import Self
 
 from quorumlog._core.bridge import directory, groups
 from quorumlog._core.bridge.node import NodeCore
-from quorumlog.errors import UsageError
+from quorumlog.errors import Corrupt, UsageError
 from quorumlog.group import Group
 from quorumlog.machine import StateMachine
 from quorumlog.names import check_name, id_of, ids_of
@@ -104,7 +104,7 @@ def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
     """`host:port` as (numeric host, port); off loopback only if plaintext is allowed."""
     host, colon, port_text = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port_text.isdigit() or int(port_text) > 65535 or not host:
+    if not colon or not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535 or not host:
         raise UsageError(f"address {text!r} is not host:port, like 127.0.0.1:7101 or [::1]:7101")
     try:
         numeric = str(ipaddress.ip_address(host))
@@ -119,6 +119,22 @@ def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
             "WireGuard), or NodeOptions(allow_plaintext=True) on a network you trust"
         )
     return numeric, int(port_text)
+
+
+def check_log_is_there(path: str) -> None:
+    """A node that once met its peers and has no log now has forgotten what it acknowledged and voted.
+
+    Raises:
+        Corrupt: it must not begin anew under the identity that its peers remember.
+    """
+    files = os.listdir(path)
+    if "peers" in files and not any(file.startswith("segment-") for file in files):
+        raise Corrupt(
+            f"open {path}: the node has been in touch with its peers, but its log is gone.  What it "
+            "acknowledged and voted is not known, so it may not start empty under the same identity: bring "
+            "its segment-*.qlog files back",
+            f"{path}: no segment-*.qlog",
+        )
 
 
 class Node:
@@ -160,6 +176,10 @@ class Node:
         if len(secret) < 16:
             raise UsageError("a token needs at least 16 bytes: secrets.token_bytes(32) makes one")
         number = uuid.UUID(str(cluster))
+        if os.path.exists(os.path.join(os.fspath(path), "identity")):
+            raise UsageError(
+                f"{os.fspath(path)} is a data directory already: open it, or name another"
+            )
         incarnation = secrets.randbits(64) or 1
         directory.create(
             os.fspath(path),
@@ -189,13 +209,14 @@ class Node:
 
         Raises:
             UsageError: no identity there, the directory is open elsewhere, a bad address.
-            Corrupt: the log is damaged beyond what one node can decide; names file and offset.
+            Corrupt: the log is damaged beyond what one node can decide, or gone; names file and offset.
         """
         options = options or NodeOptions()
         where = os.fspath(path)
         identity = directory.identity_of(where)
         if identity is None:
             raise UsageError(f"{where} is no data directory: make it with Node.create or `quorumlog init`")
+        check_log_is_there(where)
         name = identity[0]
         host, port = parse_address(listen, allow_plaintext=options.allow_plaintext)
         others = {
@@ -203,6 +224,9 @@ class Node:
             for peer, address in (peers or {}).items()
             if peer != name
         }
+        for peer, (peer_host, peer_port) in others.items():
+            if peer_port == 0:
+                raise UsageError(f"peer {peer!r}: address {peer_host}:0 names no port to connect to")
         names = ids_of([name, *others], "node")
         core = NodeCore.open(
             {
@@ -218,6 +242,7 @@ class Node:
                 "memory_bytes": options.memory_bytes,
                 "send_queue_bytes": options.send_queue_bytes,
                 "seed": secrets.randbits(64),
+                "names": names,
             }
         )
         core.name = name
@@ -310,7 +335,11 @@ class Node:
         return NodeStatus(**raw)
 
     def close(self) -> None:
-        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left."""
+        """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left.
+
+        Any thread, and a signal handler, may call it; it waits for the `apply` that is running.  Called
+        by a state machine itself it returns at once, and the rest happens when its `apply` has returned.
+        """
         self._core.close()
         _live.discard(self)
 

@@ -46,7 +46,7 @@ class NodeOptions:
         _within("segment_bytes", self.segment_bytes, MIB, 2048 * MIB)
         if self.segment_bytes % MIB:
             raise UsageError(f"segment_bytes is {self.segment_bytes}; it must be a multiple of 1 MiB")
-        _within("spare_segments", self.spare_segments, 1, 8)
+        _within("spare_segments", self.spare_segments, 1, 64)
         _within("sync_group_bytes", self.sync_group_bytes, 4096, 64 * MIB)
         _within("memory_bytes", self.memory_bytes, 32 * MIB, 1 << 40)
         _within("send_queue_bytes", self.send_queue_bytes, MIB, 1 << 40)

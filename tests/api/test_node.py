@@ -77,7 +77,7 @@ def test_opening_what_is_no_data_directory(tmp_path: Path) -> None:
 
 
 def test_creating_twice(directory: Path) -> None:
-    with pytest.raises(ql.UsageError):
+    with pytest.raises(ql.UsageError, match="data directory already"):
         ql.Node.create(directory, "n1", cluster=uuid.uuid4(), token=TOKEN)
 
 
@@ -88,11 +88,25 @@ def test_opening_twice(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "127.0.0.1:x", ":7101", "127.0.0.1:70000", "0.0.0.0:0", "10.1.2.3:1"]
+    "address",
+    [
+        "127.0.0.1",
+        "127.0.0.1:x",
+        ":7101",
+        "127.0.0.1:70000",
+        "127.0.0.1:\u00b2",
+        "0.0.0.0:0",
+        "10.1.2.3:1",
+    ],
 )
 def test_bad_addresses(directory: Path, address: str) -> None:
     with pytest.raises(ql.UsageError, match="address"):
         ql.Node.open(directory, listen=address)
+
+
+def test_a_peer_needs_a_port(directory: Path) -> None:
+    with pytest.raises(ql.UsageError, match=r"'n2'.*names no port"):
+        ql.Node.open(directory, peers={"n2": "127.0.0.1:0"})
 
 
 def test_a_closed_node_says_so(directory: Path) -> None:
@@ -201,6 +215,7 @@ def test_not_leader_names_the_leader(tmp_path: Path) -> None:
         with pytest.raises(ql.NotLeader) as caught:
             follower.propose(b"1")
         assert caught.value.definite
+        assert caught.value.leader == leader.status().leader
         assert leader.propose(b"1").result == 1
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -56,6 +59,28 @@ def test_a_single_line_is_enough(tmp_path: Path) -> None:
     assert json.loads(ran.stdout)["acknowledged"] == 1
 
 
+@pytest.mark.processes
+def test_ctrl_c_ends_all_its_processes(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "quorumlog", "demo", "--directory", str(tmp_path / "data")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as running:
+        assert running.stdout is not None
+        while "processes are up" not in running.stdout.readline():
+            assert running.poll() is None
+        nodes = psutil.Process(running.pid).children()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert len(nodes) == 3
+    assert not any(node.is_running() for node in nodes)
+
+
 def test_an_input_without_lines_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "input"
     source.write_bytes(b"")
@@ -67,9 +92,7 @@ def test_an_input_without_lines_is_refused(tmp_path: Path) -> None:
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     source = tmp_path / "precious"
-    ran = CliRunner().invoke(
-        main, ["demo", "--input", str(source), "--directory", str(tmp_path)]
-    )
+    ran = CliRunner().invoke(main, ["demo", "--input", str(source), "--directory", str(tmp_path)])
     assert ran.exit_code == 1
     assert "is not empty" in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from quorumlog._core.bridge.profile import build_profile
 from quorumlog.cli import checks, main
 
 
@@ -16,9 +17,9 @@ def test_it_reports_every_fact_and_leaves_nothing_behind(tmp_path: Path) -> None
     findings = json.loads(ran.stdout)
     assert ran.exit_code == int(any(one["verdict"] == "bad" for one in findings.values()))
     assert {"python", "build", "kernel", "processor", "io_uring", "file system"} <= set(findings)
-    assert {"append + fdatasync", "overwrite + fdatasync", "overwrite, O_DIRECT|O_DSYNC"} <= set(
-        findings
-    )
+    assert {"append + fdatasync", "overwrite + fdatasync", "overwrite, O_DIRECT|O_DSYNC"} <= set(findings)
+    assert build_profile() in findings["build"]["found"]
+    assert build_profile() in ("release", "debug", "asan", "tsan", "coverage")
     assert "µs" in findings["append + fdatasync"]["found"]
     assert list(tmp_path.iterdir()) == []
 

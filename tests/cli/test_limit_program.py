@@ -27,7 +27,7 @@ def test_each_variant_runs_and_finds_every_batch_on_every_disk(
         if variant != "uring" or "io_uring_setup" not in str(why):
             raise
         pytest.skip(str(why))
-    assert KEYS <= set(result)
+    assert set(result) >= KEYS
     assert result["verified"] is True
     assert result["entries"] > 0
     assert result["batch_entries"] == (1 if mode == "single" else 100)
@@ -92,14 +92,10 @@ def test_a_full_file_ends_the_run_without_wrapping(tmp_path: Path) -> None:
         ([], "--directory DIR is required"),
     ],
 )
-def test_wrong_options_are_refused_in_words(
-    arguments: list[str], said: str, tmp_path: Path
-) -> None:
+def test_wrong_options_are_refused_in_words(arguments: list[str], said: str, tmp_path: Path) -> None:
     if arguments:
         arguments = [*arguments, "--directory", str(tmp_path)]
-    ran = subprocess.run(
-        [str(limit.compiled()), *arguments], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([str(limit.compiled()), *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert said in ran.stderr
 
@@ -135,9 +131,7 @@ def test_it_is_compiled_once_and_anew_when_the_flags_change(
     assert limit.compiled() != first
 
 
-def test_a_cache_others_can_write_to_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_others_can_write_to_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "quorumlog"
     folder.mkdir()
     folder.chmod(0o777)

@@ -105,9 +105,7 @@ def test_a_bad_token_file_is_refused(content: str, said: str, tmp_path: Path) ->
         (GOOD + "[groups.ledger.options]\nspeed = 9", "in groups.ledger.options"),
     ],
 )
-def test_each_fault_of_a_config_is_said_with_its_place(
-    text: str, said: str, tmp_path: Path
-) -> None:
+def test_each_fault_of_a_config_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "n1").mkdir()
     with pytest.raises(BadConfig) as caught:
         read_config(config(tmp_path, text))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quorumlog._core.bridge.testing_log import Log
+from quorumlog._core.bridge.testing_log import BATCH_BYTES, Log
 
 COMPACTED, NOT_FOUND, USAGE = 12, 52, 1
 
@@ -38,7 +38,7 @@ class SlowLog:
 
 
 class GroupLogMachine(RuleBasedStateMachine):
-    @initialize(limit=st.sampled_from([0, 40, 1 << 20]))
+    @initialize(limit=st.sampled_from([0, 5 * BATCH_BYTES, 1 << 20]))
     def open(self, limit: int) -> None:
         self.fast, self.slow = Log(limit), SlowLog()
         self.limit = limit
@@ -121,7 +121,7 @@ class GroupLogMachine(RuleBasedStateMachine):
         kept = 0
         for batch in self.slow.batches:
             expected = (batch["first"], batch["last"]) if batch["first"] >= cached else None
-            kept += 8 if expected else 0
+            kept += BATCH_BYTES if expected else 0
             for index in range(batch["first"], batch["last"] + 1):
                 assert self.fast.batch(index) == expected
             if not expected:

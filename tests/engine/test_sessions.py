@@ -108,3 +108,16 @@ def test_in_order_and_exactly_once():
 def test_limits_are_checked(limit):
     with pytest.raises(ValueError, match="1"):
         SessionTable(limit)
+
+
+def test_a_forgotten_session_can_only_begin_again():
+    """The hole of docs/adr/0003: the first batch of a session that was forgotten; any other is expired."""
+    table = SessionTable(4)
+    assert table.admit(9, 1, 1) == "apply"
+    assert table.admit(9, 2, 2) == "apply"
+    for index, session in enumerate([10, 11, 12, 13], start=3):
+        assert table.admit(session, 1, index) == "apply"
+    assert table.last(9) == 0
+    assert table.admit(9, 2, 7) == "expired"
+    assert table.admit(9, 3, 8) == "expired"
+    assert table.admit(9, 1, 9) == "apply"

@@ -20,14 +20,20 @@ HERE = Path(__file__).parent
 SEEDS = int(os.environ.get("QUORUMLOG_SIMULATION_SEEDS", "2000"))
 FIRST = int(os.environ.get("QUORUMLOG_SIMULATION_FIRST", "1"))
 WORKERS = max(1, min(os.cpu_count() or 1, 8))
-PERMANENT = [int(line.split()[0]) for line in (HERE / "seeds.txt").read_text().splitlines()
-             if line.strip() and not line.startswith("#")]
+PERMANENT = [
+    int(line.split()[0])
+    for line in (HERE / "seeds.txt").read_text().splitlines()
+    if line.strip() and not line.startswith("#")
+]
 
 
 def start(first: int, count: int, stride: int, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(HERE / "run_seeds.py"), str(first), str(count), str(stride)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -82,9 +88,18 @@ def test_thousands_of_seeds() -> None:
     assert len(results) == SEEDS
     # What must have happened somewhere, or the runs showed nothing.
     for what, per_thousand in {
-        "truncations": 200, "unproved_tails": 50, "fetches": 500, "compactions": 200, "recovery_crashes": 50,
-        "disk_errors": 50, "reads_served": 10_000, "messages_lost": 10_000, "messages_duplicated": 10_000,
-        "power_cuts": 1000, "process_crashes": 1000, "acked": 100_000,
+        "truncations": 200,
+        "unproved_tails": 50,
+        "fetches": 500,
+        "compactions": 200,
+        "recovery_crashes": 50,
+        "disk_errors": 50,
+        "reads_served": 10_000,
+        "messages_lost": 10_000,
+        "messages_duplicated": 10_000,
+        "power_cuts": 1000,
+        "process_crashes": 1000,
+        "acked": 100_000,
     }.items():
         seen = sum(int(str(r[what])) for r in results)
         assert seen * 1000 >= per_thousand * SEEDS, f"{what}: only {seen} in {SEEDS} seeds"

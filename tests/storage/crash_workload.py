@@ -28,7 +28,7 @@ class State:
     last: int
     entries: Entries
     hard_state: tuple[int, int]
-    firsts: tuple[int, ...] = ()           # of the batches
+    firsts: tuple[int, ...] = ()  # of the batches
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Model:
 
 
 class Workload:
-    """Drives a log; the disk records every call, every moved `flushed` is noted with the record's length."""
+    """Drives a log; every call is recorded by the disk, every moved `flushed` noted with the record's length."""
 
     def __init__(self, seed: int, *, direct: bool = True, group_bytes: int = 1 << 20) -> None:
         self.random = random.Random(seed)
@@ -167,11 +167,11 @@ def small(seed: int) -> Workload:
 
 
 def rolling(seed: int) -> Workload:
-    """Large records roll segments; the head is dropped, a slow group moved forward, segments used again."""
+    """Large records roll segments; the head is dropped, a slow group is moved forward, segments are used again."""
     w = Workload(seed, direct=seed % 2 == 0, group_bytes=(1 << 20) if seed % 3 else (64 << 10))
     for group in MODEL_GROUPS:
         w.open_group(group)
-    w.append(3, 50, 2)                     # the slow group
+    w.append(3, 50, 2)  # the slow group
     w.vote(3)
     for turn in range(14):
         w.append(1, 150_000, 2)
@@ -221,7 +221,7 @@ def random_mix(seed: int) -> Workload:
 
 
 def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples: int) -> Iterator[bytes]:
-    """Fates for all that is pending: every subset of few pieces, else adversarial and drawn ones."""
+    """Fates for all that is pending: every subset up to `exhaustive` pieces, else adversarial and drawn ones."""
     every = disk.fates()
     matter = disk.fates_that_matter()
     sizes = [i for i, (_, sector) in enumerate(every) if sector is None]
@@ -239,8 +239,8 @@ def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples
     yield fates(set(matter))
     yield fates(set(sizes))
     for alone in {matter[0], matter[-1], chooser.choice(matter)}:
-        yield fates({alone, *sizes})                       # the header only, the last only
-        yield fates(set(matter) - {alone})                 # all but one
+        yield fates({alone, *sizes})  # the header only, the last only
+        yield fates(set(matter) - {alone})  # all but one
     for _ in range(samples):
         share = chooser.choice((0.1, 0.5, 0.9))
         yield fates({i for i in matter if chooser.random() < share} | set(sizes))
@@ -252,7 +252,7 @@ def fates_of(disk: VirtualDisk, chooser: random.Random, exhaustive: int, samples
 
 
 def prefixes(workload: Workload) -> Iterator[tuple[int, VirtualDisk]]:
-    """(calls made, the disk after them), for all prefixes of the record.  Clone the disk to change it."""
+    """(calls made, the disk after them), for all prefixes of the record.  The disk is the walker's: clone it."""
     disk = workload.base.clone()
     for recorded in range(workload.disk.recorded_count + 1):
         yield recorded, disk
@@ -269,7 +269,7 @@ def terms_of(found: dict[str, object]) -> dict[int, int]:
 
 
 def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
-    """Acknowledged is within recovered, recovered within issued, votes stay, a crash is no corruption."""
+    """Acknowledged is within recovered, recovered within issued, votes never go back, a crash is no corruption."""
     groups = log.groups
     assert log.flushed_found <= max(s.wsn for states in workload.model.states.values() for s in states)
     for group, states in workload.model.states.items():
@@ -282,8 +282,7 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
             continue
         found = groups[group]
         entries = log.entries(group)
-        terms = {i: term for i, (term, _) in entries.items()}
-        assert terms_of(found) == terms, f"group {group}: wrong term runs"
+        assert terms_of(found) == {i: term for i, (term, _) in entries.items()}, f"group {group}: wrong term runs"
         assert not found["hard_state_damaged"], f"group {group}: a torn hard state is called damaged"
         assert found["faulty"] == (0, 0), f"group {group}: a torn record is called corrupt: {log.detail}"
         assert found["hard_state"] in [s.hard_state for s in binding], (
@@ -292,14 +291,14 @@ def judge(workload: Workload, acknowledged: int, log: DiskLog) -> None:
         where = (found["first"], found["last"])
         exact = any(where == (s.first, s.last) and entries == s.entries for s in binding)
         assert exact or cut_by_a_lost_truncation(found, entries, binding), (
-            f"group {group}: {where} (unproved to {found['unproved_last']}) is not the log behind any "
-            f"record from {acknowledged} on: {[(s.wsn, s.first, s.last, s.firsts) for s in binding]}"
+            f"group {group}: {where} (unproved to {found['unproved_last']}) is not the log behind any record from "
+            f"{acknowledged} on: {[(s.wsn, s.first, s.last, s.firsts) for s in binding]}"
         )
 
 
 def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding: list[State]) -> bool:
-    """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end
-    before the replacement, which is unproved (or truncated in turn).  Never before what it kept."""
+    """A truncation that is lost while what replaced it is known of: the intact log ends at a batch end before
+    the replacement, which is unproved (or truncated in turn).  Never before what the truncation kept."""
     last = found["last"]
     assert isinstance(last, int)
     unproved = found["unproved_last"]
@@ -309,22 +308,35 @@ def cut_by_a_lost_truncation(found: dict[str, object], entries: Entries, binding
     if last < min(s.last for s in binding) or binding[0].last <= min(s.last for s in binding):
         return False
     return any(
-        found["first"] == s.first and last < s.last and last + 1 in s.firsts
+        found["first"] == s.first
+        and last < s.last
+        and last + 1 in s.firsts
         and entries == {i: e for i, e in s.entries.items() if i <= last}
         for s in binding
     )
 
 
-VERDICTS = ("hard_state", "hard_state_damaged", "first", "last", "term_before_first", "runs",
-            "unproved_last", "faulty", "name", "mode")
+VERDICTS = (
+    "hard_state",
+    "hard_state_damaged",
+    "first",
+    "last",
+    "term_before_first",
+    "runs",
+    "unproved_last",
+    "faulty",
+    "name",
+    "mode",
+)
 
 
 def verdicts(log: DiskLog) -> dict[int, dict[str, object]]:
     return {group: {key: found[key] for key in VERDICTS} for group, found in log.groups.items()}
 
 
-def recover_and_judge(workload: Workload, recorded: int, state: VirtualDisk, chooser: random.Random,
-                      nested: int) -> None:
+def recover_and_judge(
+    workload: Workload, recorded: int, state: VirtualDisk, chooser: random.Random, nested: int
+) -> None:
     """Recovers twice, and `nested` times after a crash inside the recovery."""
     acknowledged = workload.acknowledged(recorded)
     broken = [state.clone(chooser.randrange(1 << 30)) for _ in range(nested)]

@@ -111,9 +111,7 @@ class CheckpointGroup:
 class Log:
     groups: list[SyncGroup] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(
-        default_factory=list
-    )
+    checkpoints: list[tuple[Record, list[CheckpointGroup], list[tuple[int, int]]]] = field(default_factory=list)
 
     def flushed(self, boot: int | None = None) -> int:
         """F: the largest `flushed` in any valid header (of one boot)."""
@@ -230,9 +228,7 @@ def parse_record(data: bytes, segment: int, at: int) -> Record | None:
     body = data[at + 144 : at + length]
     if crc(body) != body_crc:
         return None
-    return Record(
-        segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body
-    )
+    return Record(segment, at, boot, wsn, previous, flags, kind, group, term, first, count, session, sequence, body)
 
 
 def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int, int]]]:
@@ -241,8 +237,9 @@ def parse_checkpoint(body: bytes) -> tuple[list[CheckpointGroup], list[tuple[int
     for _ in range(groups):
         fields = struct.unpack_from("<14QBBB", body, at)
         name = body[at + 120 : at + 120 + fields[16]].decode()
-        damaged = bool(fields[15] & 1)
-        found.append(CheckpointGroup(*fields[:9], *fields[10:14], fields[14], damaged, name))
+        found.append(
+            CheckpointGroup(*fields[:9], *fields[10:14], mode=fields[14], damaged=bool(fields[15] & 1), name=name)
+        )
         at += (120 + fields[16] + 7) // 8 * 8
     return found, [struct.unpack_from("<QQ", body, at + 16 * i) for i in range(tombstones)]
 
@@ -383,6 +380,4 @@ def conclude(files: dict[str, bytes]) -> dict[int, Conclusion]:
         dropped.update(dict(tombstones))
     groups = {record.group for record in log.records} | {line.group for g in log.groups for line in g.listed}
     groups |= set(base)
-    return {
-        group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))
-    }
+    return {group: conclude_group(log, group, base.get(group)) for group in sorted(groups - {0} - set(dropped))}

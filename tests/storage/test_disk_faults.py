@@ -88,7 +88,8 @@ def test_a_full_disk_poisons_and_then_everything_acknowledged_is_there() -> None
     disk.capacity_bytes = size + 4096
     entries = {1: (1, b"first")}
     payload = b"p" * 200_000
-    with pytest.raises(LogRefused):  # noqa: PT012
+
+    def fill() -> None:
         for index in range(2, 60):
             wsn = log.append(1, 1, index, [payload])
             number = log.plan()
@@ -98,6 +99,9 @@ def test_a_full_disk_poisons_and_then_everything_acknowledged_is_there() -> None
                     entries[index] = (1, payload)
                 log.prepare()
                 number = log.plan()
+
+    with pytest.raises(LogRefused):
+        fill()
     log.abandon()
     disk.capacity_bytes = 0
     log = DiskLog(disk)
@@ -149,3 +153,18 @@ def test_two_owners_of_a_directory_exclude_each_other() -> None:
         disk.lock("wal/lock")
     disk.close(held)
     disk.close(disk.lock("wal/lock"))
+
+
+def test_a_segment_that_cannot_be_read_is_neither_empty_nor_a_spare() -> None:
+    """Blocks that give EIO are not zeros: taking them for a spare would delete what was acknowledged."""
+    disk = fresh()
+    opened(disk).abandon()
+    before = {path: disk.content(path) for path in disk.paths()}
+    disk.fail("read", errno.EIO, forever=True)
+    with pytest.raises(LogRefused):
+        DiskLog(disk)
+    disk.fail("read", 0)
+    assert {path: disk.content(path) for path in disk.paths()} == before
+    log = DiskLog(disk)
+    assert log.entries(1) == {1: (1, b"first")}
+    log.abandon()

@@ -8,8 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +22,42 @@ from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0
-LATENCY_MEANS = (
-    "closed loop: from before the proposing call to the answer seen by the one loading thread"
-)
+FILL_SECONDS = 300.0
+LATENCY_MEANS = "closed loop: from before the proposing call to the answer seen by the one loading thread"
 
 
-@contextmanager
-def run_directory(directory: Path | None) -> Iterator[Path]:
-    """Where the nodes' data lies during a run; removed afterwards."""
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix="quorumlog-bench-", dir=directory))
+def run_cluster(options: BenchOptions, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """One run; its JSON object.  The nodes' data is removed, unless it is not as it must be."""
+    if options.directory is not None:
+        options.directory.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="quorumlog-bench-", dir=options.directory))
+    keep = False
     try:
-        yield made
+        result = _run_in(root, options, said)
+        keep = "problem" in result
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
+    return {**result, "data": str(root)} if keep else result
 
 
-def run_cluster(
-    options: BenchOptions, said: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
-    """One run; its JSON object."""
-    with run_directory(options.directory) as root:
-        acknowledged = root / "acknowledged"
-        run = _run_processes if options.shape == "processes" else _run_threads
-        load, names, states = run(options, root, acknowledged, said)
-        said("reading all logs back")
-        verdict = verify_run(
-            [root / name for name in names],
-            GROUP,
-            load_acknowledged(acknowledged),
-            options.payload,
-            options.entries_per_batch,
-        )
+def _run_in(root: Path, options: BenchOptions, said: Callable[[str], None]) -> dict[str, Any]:
+    acknowledged = root / "acknowledged"
+    run = _run_processes if options.shape == "processes" else _run_threads
+    load, names, states = run(options, root, acknowledged, said)
+    said("reading all logs back")
+    verdict = verify_run(
+        [root / name for name in names],
+        GROUP,
+        load_acknowledged(acknowledged),
+        options.payload,
+        options.entries_per_batch,
+    )
     problem = verdict.problem
     if any(state != states[0] for state in states):
         problem = problem or f"the state machines differ: {states}"
+    if not load["entries"]:
+        problem = problem or "nothing was acknowledged in the measured time"
     return _result(options, load, verdict.acknowledged_entries, problem)
 
 
@@ -71,8 +70,11 @@ def _run_processes(
         "quorumlog.bench.worker",
         group=GROUP,
         machine=options.machine,
-        options={"writer": options.writer},
+        options={"writer": options.writer, "spare_segments": options.fresh_segments},
     ) as fleet:
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in fleet.workers.values():
+            worker.call("wait_spares", timeout=FILL_SECONDS, count=options.fresh_segments)
         leader = fleet.leader()
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = fleet.statuses()
@@ -88,14 +90,13 @@ def _run_processes(
         )
         after = fleet.statuses()
         load["cpu_by_process"] = {
-            name: round(after[name]["cpu_seconds"] - before[name]["cpu_seconds"], 3)
-            for name in after
+            name: round(after[name]["cpu_seconds"] - before[name]["cpu_seconds"], 3) for name in after
         }
         load["writer"] = after[leader]["writer"]
         said("waiting for the followers")
         for worker in fleet.workers.values():
             worker.call(
-                "wait_applied",
+                "wait_flushed",
                 timeout=CATCH_UP_SECONDS + 10,
                 seconds=CATCH_UP_SECONDS,
                 index=load["last_acknowledged"],
@@ -120,22 +121,23 @@ def _run_threads(
                 addresses,
                 GROUP,
                 options.machine,
-                {"writer": options.writer},
+                {"writer": options.writer, "spare_segments": options.fresh_segments},
             )
+        said(f"filling {options.fresh_segments} segments on each node")
+        for worker in workers.values():
+            worker.wait_spares(options.fresh_segments)
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = time.process_time()
         load = run_load(
             workers[leader],
-            LoadOptions(
-                options.mode, options.payload, options.batch, options.seconds, options.window
-            ),
+            LoadOptions(options.mode, options.payload, options.batch, options.seconds, options.window),
             acknowledged,
         )
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
         load["writer"] = workers[leader].status()["writer"]
         for worker in workers.values():
-            worker.wait_applied(load["last_acknowledged"], CATCH_UP_SECONDS)
+            worker.wait_flushed(load["last_acknowledged"], CATCH_UP_SECONDS)
         states = [worker.state() for worker in workers.values()]
     finally:
         for worker in workers.values():
@@ -153,9 +155,7 @@ def _leader_of(workers: dict[str, BenchWorker], timeout: float = 30.0) -> str:
     raise FleetError(f"no leader within {timeout} s: {[w.status() for w in workers.values()]}")
 
 
-def _result(
-    options: BenchOptions, load: dict[str, Any], acknowledged: int, problem: str
-) -> dict[str, Any]:
+def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, problem: str) -> dict[str, Any]:
     seconds = load["seconds"]
     result: dict[str, Any] = {
         "protocol": options.protocol,
@@ -179,7 +179,7 @@ def _result(
         "refused": load["refused"],
         "unknown": load["unknown"],
         "acknowledged_entries": acknowledged,
-        "verified": not problem and load["entries"] > 0,
+        "verified": not problem,
         "python": platform.python_version(),
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
@@ -226,12 +226,8 @@ def run_with_limit(
             "cpu_seconds",
         )
     }
-    result["limit"]["variants"] = {
-        one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]
-    }
-    result["fraction_of_limit"] = round(
-        result["entries_per_second"] / limit["entries_per_second"], 4
-    )
+    result["limit"]["variants"] = {one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]}
+    result["fraction_of_limit"] = round(result["entries_per_second"] / limit["entries_per_second"], 4)
     result["pairs"] = [
         round(one["entries_per_second"] / other["entries_per_second"], 4)
         for one, other in zip(clusters, limits, strict=True)

@@ -115,9 +115,7 @@ def run_variant(
         command += ["--payload", str(payload), "--batch", str(batch), "--seconds", str(seconds)]
         command += ["--directory", str(logs), *(["--threads"] if threads else [])]
         command += ["--file-mib", str(file_mib)] if file_mib else []
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as running:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             try:
                 out, err = running.communicate(timeout=seconds + 400)
             except BaseException:

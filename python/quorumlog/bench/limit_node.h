@@ -393,7 +393,7 @@ static void leader_loop(struct Leader *leader)
     int making = 1;
     while (making || !leader_all_acked(leader)) {
         uint64_t now = clock_ns();
-        if (making && !began && now >= start) {
+        if (making && !began && (now >= start || node->disk.written_bytes >= options->file_bytes / 8)) {
             began = now, syncs = node->disk.syncs, written = node->disk.written_bytes;
         }
         int moved = 0, made = making ? leader_make(leader, now) : 0;

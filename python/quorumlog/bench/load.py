@@ -79,9 +79,7 @@ class Measured:
 
 def template(payload: int, count: int) -> npt.NDArray[np.uint8]:
     """The bytes of `count` entries, the same in every proposal but for the stamp in front."""
-    return np.random.default_rng(payload * 1_000_003 + count).integers(
-        0, 256, payload * count, np.uint8
-    )
+    return np.random.default_rng(payload * 1_000_003 + count).integers(0, 256, payload * count, np.uint8)
 
 
 def stamp_bytes(stamp: int, payload: int) -> bytes:
@@ -165,7 +163,7 @@ class Load:
         submit_many, options = self._group.submit_many, self._options
         buffer = template(options.payload, options.batch)
         offsets = np.arange(options.batch + 1, dtype=np.uint32) * np.uint32(options.payload)
-        room = memoryview(buffer)
+        room = buffer.data
         length = min(8, options.payload)
 
         def submit() -> ql.Submission:
@@ -175,9 +173,7 @@ class Load:
 
         return submit
 
-    def _pipelined(
-        self, submit: Callable[[], ql.Submission], turn: int, count: int
-    ) -> Callable[[], None]:
+    def _pipelined(self, submit: Callable[[], ql.Submission], turn: int, count: int) -> Callable[[], None]:
         """Up to `turn` submissions, then takes in the answers that are there; waits if full."""
         flying, window, clock = self._flying, self._options.window_of(), time.perf_counter_ns
 

@@ -56,9 +56,7 @@ class BenchOptions:
         self._require(0 < self.seconds <= 3600, f"--seconds {self.seconds}: above 0, at most 3600")
         self._require(self.mode in MODES, f"--mode {self.mode}: one of {', '.join(MODES)}")
         self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
-        self._require(
-            self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}"
-        )
+        self._require(self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}")
         self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
@@ -69,6 +67,15 @@ class BenchOptions:
     def _require(condition: bool, otherwise: str) -> None:
         if not condition:
             raise BadOptions(otherwise)
+
+    @property
+    def fresh_segments(self) -> int:
+        """Segments of 64 MiB that each node fills before the clock starts, as the limit program does:
+        what two disks' worth of a second can take for the whole run, within 3 GiB; few where each
+        entry waits for its own sync."""
+        if self.mode == "single":
+            return 4
+        return max(4, min(48, int(self.seconds * 12)))
 
     @property
     def entries_per_batch(self) -> int:

@@ -13,7 +13,6 @@ from quorumlog.logfiles import BATCH_KINDS, Record, broken_chain, read_segments
 from quorumlog.names import id_of
 
 
-
 @dataclass(frozen=True)
 class StoredBatch:
     first: int

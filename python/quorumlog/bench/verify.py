@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quorumlog.bench.load import stamp_bytes, template
+from quorumlog.bench.load import template
 from quorumlog.bench.readback import StoredBatch, read_group
 
 
@@ -81,15 +81,18 @@ def _checked(
     last: int,
 ) -> npt.NDArray[np.uint64]:
     whole = template(payload, batch)
+    # Contiguous and of one type with what is searched for: otherwise each search would copy it.
+    index = np.ascontiguousarray(rows["index"])
     found = 0
 
     def watched() -> Iterable[StoredBatch]:
         nonlocal found
         for one in batches:
-            low, high = np.searchsorted(rows["index"], [one.first, one.first + one.count])
+            span = np.array([one.first, one.first + one.count], np.uint64)
+            low, high = np.searchsorted(index, span).tolist()
             if low < high:
                 _check_batch(one, rows[low:high], whole, payload)
-                found += int(high - low)
+                found += high - low
             yield one
 
     identities = _identities(watched(), last)
@@ -110,19 +113,15 @@ def _check_batch(
     if len(rows) == 1 and rows["count"][0] > 1:
         expected = whole.reshape(-1, payload)
         if rows["count"][0] != one.count or one.count != len(expected):
-            raise Different(
-                f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer"
-            )
+            raise Different(f"batch at {one.first} has {one.count} entries, acknowledged were more or fewer")
         same = np.array_equal(content[stamp:], whole[stamp:])
         stamps = entries[:1, :stamp]
     else:
         at = rows["index"] - np.uint64(one.first)
         mine = entries[at]
-        same = bool((mine[:, stamp:] == template(payload, 1)[stamp:]).all())
+        same = bool((mine[:, stamp:] == whole[stamp:payload]).all())
         stamps = mine[:, :stamp]
-    wanted = np.frombuffer(
-        b"".join(stamp_bytes(int(number), payload) for number in rows["stamp"]), np.uint8
-    ).reshape(-1, stamp)
+    wanted = rows["stamp"].astype("<u8").view(np.uint8).reshape(-1, 8)[:, :stamp]
     if not same or not np.array_equal(stamps, wanted):
         raise Different(f"batch at {one.first} does not hold what was acknowledged there")
 
@@ -133,7 +132,6 @@ def _first_difference(
     for mine, yours in zip(left.tolist(), right.tolist(), strict=False):
         if mine != yours:
             return (
-                f"{one.name} and {other.name} differ: (first, count, term, body checksum)"
-                f" {mine} and {yours}"
+                f"{one.name} and {other.name} differ: (first, count, term, body checksum) {mine} and {yours}"
             )
     return f"{one.name} holds {len(left)} batches, {other.name} {len(right)}"

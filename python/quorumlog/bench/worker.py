@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quorumlog.bench.load import Load, LoadOptions, save_acknowledged
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.options import Mode
+from quorumlog.bench.options import MACHINES, Mode
 from quorumlog.processes.channel import serve
 from quorumlog.processes.node import NodeWorker
 
@@ -42,9 +43,7 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
 
 class BenchWorker(NodeWorker):
     def __init__(self) -> None:
-        super().__init__(
-            {name: lambda name=name: make_machine(name) for name in ("none", "python")}
-        )
+        super().__init__({name: partial(make_machine, name) for name in MACHINES})
 
     def load(
         self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str
@@ -52,13 +51,21 @@ class BenchWorker(NodeWorker):
         options = LoadOptions(mode, payload, batch, seconds, window)
         return run_load(self, options, Path(acknowledged))
 
+    def wait_spares(self, count: int) -> int:
+        """Waits until so many segments are filled ahead of use."""
+        while (ready := self.node.status().wal.spare_segments) < count:
+            time.sleep(0.05)
+        return ready
+
     def state(self) -> list[int]:
         return state_of(self.machine)
 
 
 def main() -> None:
     worker = BenchWorker()
-    serve({**worker.handlers(), "load": worker.load, "state": worker.state})
+    serve(
+        {**worker.handlers(), "load": worker.load, "state": worker.state, "wait_spares": worker.wait_spares}
+    )
     worker.close()
 
 

@@ -28,9 +28,7 @@ for command in (demo, init, node, log, doctor, bench, sim):
 def run() -> int:
     """The program's return code; an error that says what to do is printed without its traceback."""
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as end:
-        return end.exit_code
+        code = main(standalone_mode=False)
     except click.Abort:
         print("interrupted", file=sys.stderr)
         return 130
@@ -40,4 +38,5 @@ def run() -> int:
     except quorumlog.QuorumlogError as error:
         print(f"quorumlog: {error}", file=sys.stderr)
         return 1
-    return 0
+    # What click's Exit said comes back as a value in this mode.
+    return code if isinstance(code, int) else 0

@@ -92,7 +92,9 @@ def limit(variant: str, processes: bool, only_json: bool, **rest: Any) -> None:
             result = run_limit(
                 variants=tuple(variants),
                 threads=not processes,
-                said=lambda one: console.log(f"{one['variant']}: {one['entries_per_second']:,.0f} entries/s"),
+                said=lambda one: console.log(
+                    f"{one['variant']}: {_rate(one['entries_per_second'])} entries/s"
+                ),
                 **rest,
             )
     except LimitUnavailable as why:
@@ -107,8 +109,8 @@ def limit(variant: str, processes: bool, only_json: bool, **rest: Any) -> None:
 def _columns(title: str) -> Table:
     table = Table(title=title)
     table.add_column("")
-    for name in ("entries/s", "p50 µs", "p99 µs", "p99.9 µs", "syncs/s", "cpu s", "ok"):
-        table.add_column(name, justify="right")
+    for name in ("entries/s", "p50", "p99", "p99.9", "syncs/s", "cpu", "ok"):
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -116,12 +118,20 @@ def _row(table: Table, name: str, run: dict[str, Any]) -> None:
     latency = run["latency_us"]
     table.add_row(
         name,
-        f"{run['entries_per_second']:,.0f}",
-        *(f"{latency[key]:,.1f}" for key in ("p50", "p99", "p999")),
+        _rate(run["entries_per_second"]),
+        *(_duration(latency[key]) for key in ("p50", "p99", "p999")),
         f"{run['syncs_per_second']:,.0f}",
-        f"{run['cpu_seconds']:.2f}",
+        f"{run['cpu_seconds']:.1f} s",
         "yes" if run.get("verified", True) else "NO",
     )
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second / 1e6:,.2f} M" if per_second >= 1e6 else f"{per_second:,.0f}"
+
+
+def _duration(us: float) -> str:
+    return f"{us / 1000:,.1f} ms" if us >= 1000 else f"{us:,.0f} µs"
 
 
 def _cluster_table(result: dict[str, Any]) -> Table:

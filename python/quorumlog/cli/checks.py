@@ -13,18 +13,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 import quorumlog
+from quorumlog._core.bridge.profile import build_profile
 
 Verdict = Literal["good", "note", "warning", "bad"]
 
 ROUNDS = 100
 SECONDS = 1.0
+SLOW_SYNC_US = 2000
 BLOCK_BYTES = 4096
 IO_URING_SETUP = 425  # the same number on x86-64 and on arm64
 IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
@@ -59,16 +60,10 @@ def _python() -> Finding:
     return Finding("python", found + (", free-threaded" if free else ""), "good")
 
 
-def build_profile() -> str:
-    """What setup.py wrote into the wheel; an in-place build has no such file."""
-    file = resources.files("quorumlog._core") / "build_profile.txt"
-    return file.read_text().strip() if file.is_file() else "in place"
-
-
 def _build() -> Finding:
     profile = build_profile()
     found = f"quorumlog {quorumlog.__version__}, profile {profile}"
-    if profile in ("release", "in place"):
+    if profile == "release":
         return Finding("build", found, "good")
     return Finding("build", found, "warning", f"a {profile} build is slow; its figures mean nothing")
 
@@ -168,7 +163,7 @@ def _open_files() -> Finding:
     return Finding("open files", f"{soft} (hard {hard})", "good")
 
 
-def _timed(once: Callable[[int], None]) -> str:
+def _timed(name: str, once: Callable[[int], None]) -> Finding:
     """Median and 99th percentile of up to ROUNDS calls within about SECONDS."""
     took: list[float] = []
     end = time.perf_counter() + SECONDS
@@ -179,7 +174,10 @@ def _timed(once: Callable[[int], None]) -> str:
         if time.perf_counter() > end:
             break
     middle, high = np.percentile(took, [50, 99])
-    return f"p50 {middle:,.0f} µs, p99 {high:,.0f} µs ({len(took)} rounds)"
+    found = f"p50 {middle:,.0f} µs, p99 {high:,.0f} µs ({len(took)} rounds)"
+    if middle > SLOW_SYNC_US:
+        return Finding(name, found, "note", "slow for a log, or busy with something else just now")
+    return Finding(name, found, "good")
 
 
 def _sync_latencies(directory: Path) -> list[Finding]:
@@ -195,10 +193,10 @@ def _sync_latencies(directory: Path) -> list[Finding]:
                 os.pwrite(descriptor, block, round_number * BLOCK_BYTES)
                 os.fdatasync(descriptor)
 
-            findings.append(Finding("append + fdatasync", _timed(append), "good"))
+            findings.append(_timed("append + fdatasync", append))
             os.pwrite(descriptor, bytes(ROUNDS * BLOCK_BYTES), 0)
             os.fsync(descriptor)
-            findings.append(Finding("overwrite + fdatasync", _timed(append), "good"))
+            findings.append(_timed("overwrite + fdatasync", append))
             findings.append(_direct(Path(file.name), block))
     except OSError as error:
         findings.append(Finding("sync", f"{error}", "bad", f"{directory} can't be written and synced"))
@@ -212,7 +210,7 @@ def _direct(path: Path, block: mmap.mmap) -> Finding:
     except OSError as error:
         return Finding(name, f"refused: {error.strerror}", "note", "small writes go through the page cache")
     try:
-        return Finding(name, _timed(lambda number: _write(descriptor, block, number * BLOCK_BYTES)), "good")
+        return _timed(name, lambda number: _write(descriptor, block, number * BLOCK_BYTES))
     finally:
         os.close(descriptor)
 

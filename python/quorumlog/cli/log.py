@@ -154,19 +154,16 @@ def _as_json(found: Found, identity: dict[str, Any] | None) -> dict[str, Any]:
         "groups": list(found.groups.values()),
         "records": [{**asdict(one), "path": one.path.name} for one in found.records],
         "damage": [
-            {**asdict(one), "path": one.path.name, "verdict": found.verdict(one)}
-            for one in found.damage
+            {**asdict(one), "path": one.path.name, "verdict": found.verdict(one)} for one in found.damage
         ],
         "corrupt": found.corrupt,
     }
 
 
-def _print(
-    console: Console, found: Found, identity: dict[str, Any] | None, directory: Path
-) -> None:
+def _print(console: Console, found: Found, identity: dict[str, Any] | None, directory: Path) -> None:
     if identity is not None:
         console.print(f"node [bold]{identity['name']}[/] of cluster {identity['cluster']}")
-    console.print(_table(str(directory), found.segments))
+    console.print(_table(str(directory), [_segment_row(one) for one in found.segments]))
     groups = [{"name": one["name"], **one} for one in found.groups.values()]
     console.print(_table("log groups", groups))
     if found.records:
@@ -178,6 +175,19 @@ def _print(
         console.print(f"[{colour}]{verdict}[/]: {one.what} ({where})", soft_wrap=True)
     if not found.damage:
         console.print("[green]every checksum agrees")
+
+
+def _segment_row(segment: dict[str, Any]) -> dict[str, Any]:
+    used, size = (segment[key] / 2**20 for key in ("used_bytes", "size_bytes"))
+    return {
+        "segment": segment["file"][8:24].lstrip("0") or "0",
+        "boot": segment["boot"],
+        "used MiB": f"{used:,.1f} of {size:,.0f}",
+        "sync groups": segment["sync_groups"],
+        "records": segment["records"],
+        "wsn": "" if segment["boot"] is None else f"{segment['wsn_first']}-{segment['wsn_last']}",
+        "damaged": segment["damaged"],
+    }
 
 
 def _record_row(record: Record) -> dict[str, Any]:

@@ -48,9 +48,7 @@ class Proposers:
         self.retried_refused = 0
         self.failure: BaseException | None = None
         self._threads = [
-            threading.Thread(
-                target=self._run, args=(number,), name=f"proposer {number}", daemon=True
-            )
+            threading.Thread(target=self._run, args=(number,), name=f"proposer {number}", daemon=True)
             for number in range(count)
         ]
 
@@ -69,7 +67,8 @@ class Proposers:
             self._stop = True
             self._lock.notify_all()
         for thread in self._threads:
-            thread.join(PROPOSE_SECONDS * 3)
+            if thread.ident is not None:  # it was started
+                thread.join(PROPOSE_SECONDS * 3)
 
     @property
     def done(self) -> bool:

@@ -85,8 +85,7 @@ def result_table(result: dict[str, Any]) -> Table:
         + " (first try to answer, retries included)",
         "syncs/s": f"{result['syncs_per_second']:,.0f} over all three nodes",
         "killed": f"{result['killed']}; a new leader after {result['new_leader_ms']:,.0f} ms",
-        "without a leader": f"{result['without_leader_ms']:,.0f} ms,"
-        " from the kill to the next commit",
+        "without a leader": f"{result['without_leader_ms']:,.0f} ms, from the kill to the next commit",
         "restarted": f"caught up {result['caught_up_ms']:,.0f} ms after its restart",
         "retried": f"{result['retried_with_unknown_outcome']} proposals with an unknown outcome,"
         f" {result['retried_after_refusal']} after a refusal;"

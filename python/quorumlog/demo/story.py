@@ -84,11 +84,12 @@ class Story:
         return [worker for worker in list(self._fleet.workers.values()) if worker.alive]
 
     def tell(self) -> dict[str, Any]:
-        with self._fleet as fleet:
-            try:
+        # The processes end first: then no proposer waits for an answer any more.
+        try:
+            with self._fleet as fleet:
                 return self._tell(fleet)
-            finally:
-                self._proposers.stop()
+        finally:
+            self._proposers.stop()
 
     def _tell(self, fleet: Fleet) -> dict[str, Any]:
         self._show.say(f"three node processes are up; their data lies in {self._root}")
@@ -104,9 +105,7 @@ class Story:
         elected = time.perf_counter() - self._killed_at
         self._proposers.release()
         self._show.say(f"{successor} leads after {elected * 1000:,.0f} ms")
-        self._until(
-            lambda: self._resumed() is not None or self._proposers.done, "the new leader to commit"
-        )
+        self._until(lambda: self._resumed() is not None or self._proposers.done, "the new leader to commit")
         resumed = self._resumed()  # None: all was acknowledged before (an input of one proposal)
         without_leader = elected if resumed is None else resumed - self._killed_at
         restarted = time.perf_counter()
@@ -138,9 +137,7 @@ class Story:
 
     def _resumed(self) -> float | None:
         """When a proposal of a later term was first acknowledged."""
-        later = [
-            at for term, at in self._proposers.first_in_term.items() if term > self._killed_term
-        ]
+        later = [at for term, at in self._proposers.first_in_term.items() if term > self._killed_term]
         return min(later, default=None)
 
     # ---- waiting ----
@@ -158,13 +155,9 @@ class Story:
             if now > before:  # patience is with standing still, not with large inputs
                 before, deadline = now, time.monotonic() + PATIENCE_SECONDS
             if time.monotonic() > deadline:
-                raise DemoFailed(
-                    f"waited {PATIENCE_SECONDS:g} s for {what}; the nodes say {statuses}"
-                )
+                raise DemoFailed(f"waited {PATIENCE_SECONDS:g} s for {what}; the nodes say {statuses}")
             time.sleep(STEP_SECONDS)
-        self._show.update(
-            len(self._proposers.acknowledged), len(self._lines), self._fleet.statuses()
-        )
+        self._show.update(len(self._proposers.acknowledged), len(self._lines), self._fleet.statuses())
 
     def _catch_up(self, fleet: Fleet) -> None:
         for name, worker in fleet.workers.items():
@@ -202,9 +195,7 @@ class Story:
         proposers = self._proposers
         took = np.array([one for one, _ in proposers.latencies]) * 1e6
         weights = np.array([count for _, count in proposers.latencies])
-        p50, p99, p999 = (
-            round(float(v), 1) for v in np.percentile(np.repeat(took, weights), [50, 99, 99.9])
-        )
+        p50, p99, p999 = (round(float(v), 1) for v in np.percentile(np.repeat(took, weights), [50, 99, 99.9]))
         return {
             "lines": len(self._lines),
             "acknowledged": len(proposers.acknowledged),
@@ -255,8 +246,6 @@ def _empty_directory(directory: Path | None) -> Path:
     if directory is None:
         return Path(tempfile.mkdtemp(prefix="quorumlog-demo-"))
     if directory.exists() and any(directory.iterdir()):
-        raise DemoFailed(
-            f"{directory} is not empty; name another one, or none for a new one in /tmp"
-        )
+        raise DemoFailed(f"{directory} is not empty; name another one, or none for a new one in /tmp")
     directory.mkdir(parents=True, exist_ok=True)
     return directory

@@ -18,9 +18,7 @@ class DemoWorker(NodeWorker):
         """Proposes the lines as one batch, all or nothing, on this node (which forwards if it
         must).
         """
-        entries = [
-            entry_of(line_id, from_text(line)) for line_id, line in enumerate(lines, first_id)
-        ]
+        entries = [entry_of(line_id, from_text(line)) for line_id, line in enumerate(lines, first_id)]
         applied = self.group.propose_many(entries, timeout=timeout_seconds)
         return {"index": applied.index, "term": applied.term}
 

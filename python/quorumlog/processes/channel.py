@@ -116,8 +116,7 @@ class Worker:
 
     def _ended(self) -> WorkerGone:
         return WorkerGone(
-            f"process {self.pid} has ended (code {self._process.poll()});"
-            f" what it said is in {self.log}"
+            f"process {self.pid} has ended (code {self._process.poll()}); what it said is in {self.log}"
         )
 
     def _read(self) -> None:

@@ -114,11 +114,7 @@ class Fleet:
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Of all that answer."""
-        asked = {
-            name: worker.start_call("status")
-            for name, worker in self.workers.items()
-            if worker.alive
-        }
+        asked = {name: worker.start_call("status") for name, worker in self.workers.items() if worker.alive}
         answers = {}
         for name, future in asked.items():
             try:

@@ -8,6 +8,8 @@ from typing import Any
 
 import quorumlog as ql
 
+POLL_SECONDS = 0.005
+
 
 class NodeWorker:
     """Handlers for `channel.serve`; a role (bench, demo) adds its own by subclassing.
@@ -38,6 +40,7 @@ class NodeWorker:
             "open": self.open,
             "status": self.status,
             "wait_applied": self.wait_applied,
+            "wait_flushed": self.wait_flushed,
         }
 
     def open(
@@ -50,9 +53,7 @@ class NodeWorker:
         options: dict[str, Any],
     ) -> dict[str, Any]:
         self.machine = self._machines[machine]()
-        self._node = ql.Node.open(
-            directory, listen=listen, peers=peers, options=ql.NodeOptions(**options)
-        )
+        self._node = ql.Node.open(directory, listen=listen, peers=peers, options=ql.NodeOptions(**options))
         self._group = self._node.raft(group, self.machine)
         return {"name": self._node.name, "address": self._node.address}
 
@@ -75,6 +76,16 @@ class NodeWorker:
     def wait_applied(self, index: int, seconds: float) -> int:
         self.group.wait_applied(index, seconds)
         return self.group.status().applied
+
+    def wait_flushed(self, index: int, seconds: float) -> int:
+        """Applied and on this node's own disk: a follower may apply what only the others have flushed yet."""
+        deadline = time.monotonic() + seconds
+        self.group.wait_applied(index, seconds)
+        while (flushed := self.group.status().flushed) < index:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"flushed up to {flushed} after {seconds} s, {index} was waited for")
+            time.sleep(POLL_SECONDS)
+        return flushed
 
     def close(self) -> None:
         if self._node is not None:

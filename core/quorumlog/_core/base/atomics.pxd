@@ -22,23 +22,56 @@ cdef extern from *:
     typedef struct { _Atomic uint32_t v; } ql_atomic_u32;
     typedef struct { _Atomic uint64_t v; } ql_atomic_u64;
     typedef struct { _Atomic(void *) v; } ql_atomic_ptr;
-    static inline uint32_t ql_load_u32(ql_atomic_u32 *a) { return atomic_load_explicit(&a->v, memory_order_acquire); }
-    static inline void ql_store_u32(ql_atomic_u32 *a, uint32_t x) { atomic_store_explicit(&a->v, x, memory_order_release); }
-    static inline uint32_t ql_add_u32(ql_atomic_u32 *a, uint32_t x) { return atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel); }
-    static inline uint32_t ql_sub_u32(ql_atomic_u32 *a, uint32_t x) { return atomic_fetch_sub_explicit(&a->v, x, memory_order_acq_rel); }
+    static inline uint32_t ql_load_u32(ql_atomic_u32 *a) {
+        return atomic_load_explicit(&a->v, memory_order_acquire);
+    }
+    static inline void ql_store_u32(ql_atomic_u32 *a, uint32_t x) {
+        atomic_store_explicit(&a->v, x, memory_order_release);
+    }
+    static inline uint32_t ql_add_u32(ql_atomic_u32 *a, uint32_t x) {
+        return atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel);
+    }
+    static inline uint32_t ql_sub_u32(ql_atomic_u32 *a, uint32_t x) {
+        return atomic_fetch_sub_explicit(&a->v, x, memory_order_acq_rel);
+    }
     static inline uint32_t ql_exchange_u32(ql_atomic_u32 *a, uint32_t x) { return atomic_exchange(&a->v, x); }
-    static inline int ql_cas_u32(ql_atomic_u32 *a, uint32_t old, uint32_t x) { return atomic_compare_exchange_strong(&a->v, &old, x); }
-    static inline uint64_t ql_load_u64(ql_atomic_u64 *a) { return atomic_load_explicit(&a->v, memory_order_acquire); }
-    static inline void ql_store_u64(ql_atomic_u64 *a, uint64_t x) { atomic_store_explicit(&a->v, x, memory_order_release); }
-    static inline uint64_t ql_load_u64_relaxed(ql_atomic_u64 *a) { return atomic_load_explicit(&a->v, memory_order_relaxed); }
-    static inline void ql_store_u64_relaxed(ql_atomic_u64 *a, uint64_t x) { atomic_store_explicit(&a->v, x, memory_order_relaxed); }
-    static inline uint64_t ql_add_u64(ql_atomic_u64 *a, uint64_t x) { return atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel); }
-    static inline uint64_t ql_sub_u64(ql_atomic_u64 *a, uint64_t x) { return atomic_fetch_sub_explicit(&a->v, x, memory_order_acq_rel); }
-    static inline uint64_t ql_add_u64_relaxed(ql_atomic_u64 *a, uint64_t x) { return atomic_fetch_add_explicit(&a->v, x, memory_order_relaxed); }
-    static inline void *ql_load_ptr(ql_atomic_ptr *a) { return atomic_load_explicit(&a->v, memory_order_acquire); }
-    static inline void ql_store_ptr(ql_atomic_ptr *a, void *x) { atomic_store_explicit(&a->v, x, memory_order_release); }
-    static inline void *ql_exchange_ptr(ql_atomic_ptr *a, void *x) { return atomic_exchange_explicit(&a->v, x, memory_order_acq_rel); }
-    static inline int ql_cas_ptr(ql_atomic_ptr *a, void *old, void *x) { return atomic_compare_exchange_strong_explicit(&a->v, &old, x, memory_order_acq_rel, memory_order_acquire); }
+    static inline int ql_cas_u32(ql_atomic_u32 *a, uint32_t old, uint32_t x) {
+        return atomic_compare_exchange_strong(&a->v, &old, x);
+    }
+    static inline uint64_t ql_load_u64(ql_atomic_u64 *a) {
+        return atomic_load_explicit(&a->v, memory_order_acquire);
+    }
+    static inline void ql_store_u64(ql_atomic_u64 *a, uint64_t x) {
+        atomic_store_explicit(&a->v, x, memory_order_release);
+    }
+    static inline uint64_t ql_load_u64_relaxed(ql_atomic_u64 *a) {
+        return atomic_load_explicit(&a->v, memory_order_relaxed);
+    }
+    static inline void ql_store_u64_relaxed(ql_atomic_u64 *a, uint64_t x) {
+        atomic_store_explicit(&a->v, x, memory_order_relaxed);
+    }
+    static inline uint64_t ql_add_u64(ql_atomic_u64 *a, uint64_t x) {
+        return atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel);
+    }
+    static inline uint64_t ql_sub_u64(ql_atomic_u64 *a, uint64_t x) {
+        return atomic_fetch_sub_explicit(&a->v, x, memory_order_acq_rel);
+    }
+    static inline uint64_t ql_add_u64_relaxed(ql_atomic_u64 *a, uint64_t x) {
+        return atomic_fetch_add_explicit(&a->v, x, memory_order_relaxed);
+    }
+    static inline void *ql_load_ptr(ql_atomic_ptr *a) {
+        return atomic_load_explicit(&a->v, memory_order_acquire);
+    }
+    static inline void ql_store_ptr(ql_atomic_ptr *a, void *x) {
+        atomic_store_explicit(&a->v, x, memory_order_release);
+    }
+    static inline void *ql_exchange_ptr(ql_atomic_ptr *a, void *x) {
+        return atomic_exchange_explicit(&a->v, x, memory_order_acq_rel);
+    }
+    static inline int ql_cas_ptr(ql_atomic_ptr *a, void *old, void *x) {
+        return atomic_compare_exchange_strong_explicit(&a->v, &old, x, memory_order_acq_rel,
+            memory_order_acquire);
+    }
     static inline void ql_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
     static inline void ql_cpu_relax(void) {
     #if defined(__x86_64__)
@@ -47,7 +80,8 @@ cdef extern from *:
         __asm__ volatile("yield");
     #endif
     }
-    /* Sleeps while *a == expected; 0 woken or changed, EINTR on a signal, ETIMEDOUT after timeout_ns (< 0: no limit). */
+    /* Sleeps while *a == expected; 0 woken or changed, EINTR on a signal, ETIMEDOUT after timeout_ns
+       (< 0: no limit). */
     static inline int ql_futex_wait(ql_atomic_u32 *a, uint32_t expected, int64_t timeout_ns) {
         struct timespec t, *tp = NULL;
         if (timeout_ns >= 0) { t.tv_sec = timeout_ns / 1000000000; t.tv_nsec = timeout_ns % 1000000000; tp = &t; }

@@ -91,6 +91,8 @@ cdef void sha256_add(Sha256* sha, const void* data, size_t size) noexcept nogil:
     cdef const uint8_t* p = <const uint8_t*>data
     cdef size_t held = sha.size_bytes % SHA256_BLOCK_BYTES
     cdef size_t step
+    if size == 0:
+        return                                    # `data` may be NULL, which memcpy must never see
     sha.size_bytes += size
     if held:
         step = min(size, SHA256_BLOCK_BYTES - held)

@@ -8,7 +8,7 @@ disk and sleeping happen without it.
 from quorumlog._core.base.atomics cimport add_u32, fence, futex_wait, load_u32, load_u64, sub_u32
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_NOT_FOUND, ERR_STOPPED, OK
-from quorumlog._core.bridge.batch cimport BatchView, view_of
+from quorumlog._core.bridge.batch cimport BatchView, pinned_bytes, view_of
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore, Query
 from quorumlog._core.bridge.submission cimport attach_result
@@ -18,7 +18,8 @@ from quorumlog._core.runtime.apply cimport (
     Apply, apply_done, apply_next, apply_receipt, apply_settle, apply_stop)
 from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.node_state cimport Node
-from quorumlog._core.storage.batch cimport KIND_ENTRIES
+from quorumlog._core.storage.batch cimport (
+    KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, pool_open)
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -29,8 +30,11 @@ from quorumlog import errors
 cdef enum:
     TURN_NS = 20000000             # how long one group may keep the others waiting
     SLEEP_NS = 100000000
+    PINNED_BYTES_MAX = 16 << 20        # views hold at most so much, or an eighth of the node's pool
 
 cdef object logger = logging.getLogger("quorumlog")
+# Copies for machines that keep views: the machine's memory, so without a bound.  The GIL is its lock.
+cdef BatchPool* copies = pool_open(<uint64_t>1 << 62)
 
 
 cdef int check_results(object results, BatchView view) except -1:
@@ -44,16 +48,59 @@ cdef int check_results(object results, BatchView view) except -1:
     return 0
 
 
-cdef int stop_replica(GroupCore group, Apply* apply, object error) except -1:
-    index = apply.taken.first
-    group.stopped_error = (
-        f"the state machine of group {group.hosted.name.decode()!r} raised at index {index}: {error!r}; this "
-        "replica applies nothing more (reject by result, not by exception)", index)
-    apply_stop(apply, ERR_STOPPED)
-    logger.error("%s", group.stopped_error[0], exc_info=error)
+cdef object said_of(object error):
+    """A user's exception in words; its own may fail."""
+    try:
+        return repr(error)
+    except BaseException:
+        return type(error).__name__
+
+
+cdef int stop_replica(GroupCore group, int status, str text, uint64_t index, object error) except -1:
+    """Nothing that a user's code raises may keep it from stopping, or end the applier."""
+    group.stopped_error = (text, index)
+    apply_stop(&group.hosted.apply, status)
+    node_wake(group.core.node)           # it settles what waits
     for query in drain(group):
-        query.finish(None, errors.ReplicaStopped(*group.stopped_error))
+        query.finish(None, errors.ReplicaStopped(text, index))
+    try:
+        logger.error("%s", text, exc_info=error)
+    except BaseException:
+        pass                             # a handler or filter of the user's, or the exception's own text
     return 0
+
+
+cdef int stop_by_machine(GroupCore group, uint64_t index, object error) except -1:
+    return stop_replica(
+        group, ERR_STOPPED,
+        f"the state machine of group {group.hosted.name.decode()!r} raised at index {index}: {said_of(error)}; "
+        "this replica applies nothing more (reject by result, not by exception)", index, error)
+
+
+cdef BatchView view_for(GroupCore group, Batch* batch):
+    """The batch itself, or a copy in memory of its own once views hold too much of the node's."""
+    cdef Batch* copy
+    cdef BatchView view
+    if pinned_bytes() < min(group.core.node.pool.limit_bytes // 8, <uint64_t>PINNED_BYTES_MAX):
+        return view_of(batch)
+    if not group.warned:
+        group.warned = True
+        logger.warning(
+            "group %r: views of batches hold %d bytes; while they do, its batches are copied. "
+            "Keep copies of what you need, not views.", group.hosted.name.decode(), pinned_bytes())
+    copy = batch_copy(copies, batch)
+    if copy == NULL:
+        raise MemoryError(f"no memory to copy a batch of {batch.body_bytes} bytes")
+    view = view_of(copy)
+    batch_drop(copy)
+    return view
+
+
+cdef object stopped_reason(GroupCore group):
+    """A replica is stopped by its machine, or with its node."""
+    if group.stopped_error is None:
+        return errors.Closed("the node was closed")
+    return errors.ReplicaStopped(*group.stopped_error)
 
 
 cdef list drain(GroupCore group):
@@ -70,12 +117,12 @@ cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     cdef uint64_t term = apply.taken.term
     results = None
     if apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY:
-        view = view_of(apply.taken)
         try:
+            view = view_for(group, apply.taken)
             results = group.machine.apply(view)
             check_results(results, view)
         except BaseException as error:
-            stop_replica(group, apply, error)
+            stop_by_machine(group, index, error)
             return 0
     receipt = apply_receipt(apply)
     apply_done(apply)
@@ -86,11 +133,12 @@ cdef int apply_taken(GroupCore group, Apply* apply) except -1:
 
 
 cdef bint apply_some(GroupCore group) except -1:
-    """Everything this group has, for at most TURN_NS; True if there is more."""
+    """Everything this group has, for at most TURN_NS; True if there is more to do at once."""
     cdef Apply* apply = &group.hosted.apply
     cdef uint64_t stop_ns = monotonic_ns() + TURN_NS
     cdef int status
     cdef bint moved = False
+    cdef bint more = False
     while not load_u32(&apply.stopped):
         status = apply_next(apply, False)
         if status == ERR_NOT_FOUND:
@@ -99,20 +147,19 @@ cdef bint apply_some(GroupCore group) except -1:
         if status == ERR_AGAIN:
             break
         if status != OK:
-            group.stopped_error = (f"reading the log back failed: {simple_error(status, 'apply')}",
-                                   load_u64(&apply.applied) + 1)
-            apply_stop(apply, status)
-            logger.error("%s", group.stopped_error[0])
+            stop_replica(group, status, f"reading the log back failed: {simple_error(status, 'apply')}",
+                         load_u64(&apply.applied) + 1, None)
             break
         apply_taken(group, apply)
         moved = True
         answer_queries(group, apply)
         if monotonic_ns() > stop_ns:
+            more = True
             break
     answer_queries(group, apply)
     if moved and (load_u32(&apply.rewind) or load_u32(&apply.starving)):
         node_wake(group.core.node)
-    return not load_u32(&apply.stopped) and load_u64(&apply.applied) < load_u64(&apply.commit)
+    return more                          # what can't be read yet is tried again after a sleep
 
 
 cdef int answer_queries(GroupCore group, Apply* apply) except -1:
@@ -122,15 +169,15 @@ cdef int answer_queries(GroupCore group, Apply* apply) except -1:
     while left:
         left -= 1
         query = group.queries.popleft()
+        if load_u32(&apply.stopped):
+            query.finish(None, stopped_reason(group))
+            continue
         if query.index > applied:
             group.queries.append(query)
             continue
-        if load_u32(&apply.stopped):
-            query.finish(None, errors.ReplicaStopped(*group.stopped_error))
-            continue
         try:
             answer = group.machine.query(query.question)
-        except Exception as error:
+        except BaseException as error:       # the reader's business, whatever it is
             query.finish(None, error)
         else:
             query.finish(answer, None)
@@ -139,6 +186,13 @@ cdef int answer_queries(GroupCore group, Apply* apply) except -1:
 
 def run_applier(NodeCore core):
     """Body of the applier thread; returns when the node was closed."""
+    try:
+        apply_until_closed(core)
+    finally:
+        core.applier_ended.set()         # from here on the node's memory may go
+
+
+cdef int apply_until_closed(NodeCore core) except -1:
     cdef Node* node = core.node
     cdef uint32_t seen
     cdef bint more
@@ -158,3 +212,4 @@ def run_applier(NodeCore core):
     for group in list(core.groups):
         for query in drain(<GroupCore>group):
             query.finish(None, errors.Closed("the node was closed"))
+    return 0

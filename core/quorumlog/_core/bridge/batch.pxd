@@ -6,7 +6,8 @@ from libc.stdint cimport uint64_t
 
 
 cdef class BatchView:
-    cdef Batch* batch
+    cdef Batch* batch              # kept by `pin`
+    cdef object pin
     cdef object array_offsets
     cdef object array_payload
 

@@ -16,23 +16,36 @@ cdef uint64_t pinned_bytes() noexcept:
     return load_u64(&pinned)
 
 
-cdef class _Bytes:
-    """A read-only buffer that keeps its batch alive."""
+cdef class _Pin:
+    """One reference to a batch, counted once, however many views share it."""
     cdef Batch* batch
-    cdef const void* data
-    cdef Py_ssize_t size
 
     def __dealloc__(self):
         if self.batch != NULL:
+            sub_u64(&pinned, self.batch.body_bytes)
             batch_drop(self.batch)
+
+
+cdef _Pin pin_of(Batch* batch):
+    cdef _Pin made = _Pin.__new__(_Pin)
+    made.batch = batch_keep(batch)
+    add_u64(&pinned, batch.body_bytes)
+    return made
+
+
+cdef class _Bytes:
+    """A read-only buffer that keeps its batch alive."""
+    cdef object pin
+    cdef const void* data
+    cdef Py_ssize_t size
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, <void*>self.data, self.size, 1, flags)
 
 
-cdef _Bytes bytes_of(Batch* batch, const void* data, Py_ssize_t size):
+cdef _Bytes bytes_of(object pin, const void* data, Py_ssize_t size):
     cdef _Bytes made = _Bytes.__new__(_Bytes)
-    made.batch = batch_keep(batch)
+    made.pin = pin
     made.data = data
     made.size = size
     return made
@@ -52,11 +65,6 @@ cdef class BatchView:
 
     def __init__(self):
         raise TypeError("a Batch is made by quorumlog, not by its users")
-
-    def __dealloc__(self):
-        if self.batch != NULL:
-            sub_u64(&pinned, self.batch.body_bytes)
-            batch_drop(self.batch)
 
     @property
     def first(self):
@@ -103,7 +111,7 @@ cdef class BatchView:
         """uint32[count + 1], read-only."""
         if self.array_offsets is None:
             self.array_offsets = numpy.frombuffer(
-                bytes_of(self.batch, batch_offsets(self.batch), 4 * (self.batch.count + 1)), dtype=numpy.uint32)
+                bytes_of(self.pin, batch_offsets(self.batch), 4 * (self.batch.count + 1)), dtype=numpy.uint32)
         return self.array_offsets
 
     @property
@@ -114,7 +122,7 @@ cdef class BatchView:
             size = batch_offsets(self.batch)[self.batch.count]
             if size:
                 self.array_payload = numpy.frombuffer(
-                    bytes_of(self.batch, batch_payload(self.batch), size), dtype=numpy.uint8)
+                    bytes_of(self.pin, batch_payload(self.batch), size), dtype=numpy.uint8)
             else:
                 self.array_payload = numpy.empty(0, dtype=numpy.uint8)
         return self.array_payload
@@ -142,6 +150,6 @@ cdef class BatchView:
 
 cdef BatchView view_of(Batch* batch):
     cdef BatchView view = BatchView.__new__(BatchView)
-    view.batch = batch_keep(batch)
-    add_u64(&pinned, batch.body_bytes)
+    view.batch = batch
+    view.pin = pin_of(batch)
     return view

@@ -51,15 +51,24 @@ cdef dict KINDS = {
 }
 
 
-cdef object error_of(int status, str what, bint definite, object leader, uint64_t limit):
+cdef dict NAMES = {}
+
+
+cdef int know_names(dict names) except -1:
+    NAMES.update(names)
+    return 0
+
+
+cdef object error_of(int status, str what, bint definite, uint64_t leader, uint64_t limit):
     cdef str text = f"{what}: {TEXTS.get(status, f'status {status}')}"
     if status == ERR_NOT_LEADER:
-        return errors.NotLeader(f"{text} ({leader or 'the leader is not known'})", leader)
+        name = NAMES.get(leader) if leader else None
+        return errors.NotLeader(f"{text} ({f'{name!r} is' if name else 'who is, is not known'})", name)
     if status == ERR_OVERLOADED:
         return errors.Overloaded(f"{text} (limit {limit} bytes)", limit)
     if status == ERR_TIMEOUT:
         if definite:
-            return errors.Rejected(f"{text} before this node could take it")
+            return errors.Withdrawn(f"{text} before this node could take it; it did not happen")
         return errors.ProposalTimeout(f"{text}; it may still be applied")
     if status == ERR_STOPPED:
         return errors.Closed(text) if definite else errors.Unknown(text)
@@ -72,4 +81,4 @@ cdef object error_of(int status, str what, bint definite, object leader, uint64_
 
 
 cdef object simple_error(int status, str what):
-    return error_of(status, what, True, None, 0)
+    return error_of(status, what, True, 0, 0)

@@ -1,13 +1,15 @@
 """Opening groups: the one place that names concrete protocols."""
 
 from quorumlog._core.base.clock cimport monotonic_ns
-from quorumlog._core.base.types cimport NODES_MAX, group_t
+from quorumlog._core.base.status cimport ERR_USAGE, OK
+from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
-from quorumlog._core.runtime.node cimport group_discard, group_prepare, ticket_leave
+from quorumlog._core.runtime.node cimport (
+    group_discard, group_prepare, node_command, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, HostedGroup)
+    APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, LOG_CACHE_BYTES, HostedGroup, Ticket)
 from quorumlog._core.storage.batch cimport pool_open
 
 from libc.stdint cimport uint64_t
@@ -41,7 +43,8 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     made.hosted = hosted
     made.machine = machine
     made.queries = deque()
-    made.pool = pool_open(2 * <uint64_t>o["intake_bytes"] + (32 << 20))
+    # Twice what may be in flight, besides what the log keeps in its cache.
+    made.pool = pool_open(2 * <uint64_t>o["intake_bytes"] + 2 * <uint64_t>LOG_CACHE_BYTES)
     if made.pool == NULL:
         raise MemoryError()
     return made
@@ -56,7 +59,6 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     memset(&options, 0, sizeof(RaftOptions))
     if not 1 <= len(voters) <= NODES_MAX:
         raise errors.UsageError(f"{len(voters)} voters; a group has 1 to {NODES_MAX}")
-    hosted = prepare(core, group, name, machine, o)
     options.group = group
     options.self = core.node.identity.node
     for voter in voters:
@@ -67,9 +69,11 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.append_bytes_max = o["append_bytes"]
     options.uncommitted_bytes_max = o["uncommitted_bytes"]
     options.seed = o["seed"]
+    hosted = prepare(core, group, name, machine, o)
     options.hard_state_term = hosted.recovered_term
     options.vote = hosted.recovered_vote
     options.unproved_last = hosted.unproved_last
+    options.unproved_term = hosted.unproved_term
     hosted.protocol = raft_protocol()
     hosted.state = raft_open(&options, &hosted.log, monotonic_ns())
     if hosted.state == NULL:
@@ -77,23 +81,64 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
         raise errors.UsageError(
             f"group {name.decode()!r}: Raft refuses these options (this node must be a voter, once, and the "
             "heartbeat shorter than the election timeout)")
-    made = core_of(core, hosted, machine, o)
-    start(core, made)
+    try:
+        made = core_of(core, hosted, machine, o)
+    except BaseException:
+        group_discard(hosted)
+        raise
+    start(core, made, name.decode())
     return made
 
 
-cdef int start(NodeCore core, GroupCore made) except -1:
+cdef int start_applier(NodeCore core) except -1:
+    """The node's one applier, before the first group that needs it can commit anything."""
+    with core.applier_lock:
+        if core.applier_thread is None:
+            thread = threading.Thread(
+                target=run_applier, args=(core,), name=f"quorumlog-applier-{core.name}", daemon=True)
+            thread.start()
+            core.applier_thread = thread
+    return 0
+
+
+cdef Ticket* prepare_start(NodeCore core, GroupCore made) except NULL:
+    cdef Ticket* ticket
+    if made.machine is not None:
+        start_applier(core)
+    core.check_open()
+    ticket = ticket_new(COMMAND_ADD_GROUP, made.hosted, 0)
+    if ticket == NULL:
+        raise MemoryError()
+    return ticket
+
+
+cdef int start(NodeCore core, GroupCore made, str name) except -1:
+    """Hands the group to the reactor.  Once asked, the reactor alone knows whether it has the group, so
+    this waits for the answer whatever signals come; the reactor, or the end of the node, does answer."""
+    cdef Ticket* ticket
+    cdef int status
     try:
-        ticket_leave(core.ask(COMMAND_ADD_GROUP, made.hosted, 0, 10.0))
-    except errors.ReadTimeout:
-        raise                            # the reactor may still take it: it stays the node's
+        ticket = prepare_start(core, made)
     except BaseException:
         group_discard(made.hosted)
         made.detach()
         raise
+    node_command(core.node, ticket)
+    with nogil:
+        while ticket_wait(ticket, -1) != OK:
+            pass
+    status = ticket.status
+    ticket_leave(ticket)
+    if status != OK:
+        group_discard(made.hosted)
+        made.detach()
+        if status == ERR_USAGE:
+            raise errors.UsageError(
+                f"open group {name!r}: it is open on this node already, another group has its id, or there "
+                f"are {GROUPS_MAX} groups, which is the most")
+        raise simple_error(status, f"open group {name!r}")
+    if core.closed:
+        made.detach()                    # the group itself goes with the node
+        core.check_open()
     core.groups.append(made)
-    if made.machine is not None and core.applier_thread is None:
-        core.applier_thread = threading.Thread(
-            target=run_applier, args=(core,), name=f"quorumlog-applier-{core.name}", daemon=True)
-        core.applier_thread.start()
     return 0

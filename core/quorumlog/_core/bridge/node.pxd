@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 
 cdef class Deadline:
+    cdef object timeout                # as the caller said it
     cdef uint64_t at_ns
     cdef bint endless
 
@@ -21,12 +22,15 @@ cdef class NodeCore:
     cdef public str name
     cdef readonly bint closed
     cdef bint forked                   # we are the child of a fork: nothing of it works here
-    cdef int active                    # calls that wait without the GIL
+    cdef int active                    # calls that use the node's memory without the GIL at this moment
     cdef list groups
     cdef object applier_thread
+    cdef object applier_ended          # Event; not Thread.join, which after a Ctrl-C takes a live thread for dead
+    cdef object applier_lock           # one applier, whoever opens the first group that needs it
+    cdef object closing_lock           # reentrant: a signal handler may close in the middle of close
 
     cdef int check_open(self) except -1
-    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, object timeout) except NULL
+    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, Deadline deadline) except NULL
 
 
 cdef class GroupCore:
@@ -36,6 +40,7 @@ cdef class GroupCore:
     cdef ReceiptHolder newest          # of the open buffer that submits go to
     cdef readonly object machine
     cdef object queries                # deque of Query
+    cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
 
     cdef int detach(self) except -1

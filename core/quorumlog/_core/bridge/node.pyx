@@ -1,24 +1,27 @@
 """See node.pxd.
 
-Waiting calls count themselves in `active`, so that close() can let them out before
-memory goes; all other calls hold the GIL from the check to the end.
+Every call checks that the node is open and then holds the GIL for as long as it uses
+the node's memory; where it lets go of it, it counts itself in `active`, so that close()
+can wait for it, and runs no Python code meanwhile (a signal handler might close).
+What runs Python code, like taking an iterable apart, comes before the check.
+Receipts and tickets have memory of their own and are answered before the node goes.
 """
 
 from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
+    ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
-from quorumlog._core.bridge.errors cimport error_of, simple_error
+from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
 from quorumlog._core.bridge.seal cimport seal_one, seal_payloads
 from quorumlog._core.bridge.submission cimport (
-    Submission, hold_receipt, submission_of, timeout_to_ns, wait_settled)
+    Submission, hold_receipt, not_settled, submission_of, timeout_to_ns, wait_settled)
 from quorumlog._core.engine.protocol cimport GroupStatus
-from quorumlog._core.engine.receipt cimport Receipt
+from quorumlog._core.engine.receipt cimport RECEIPT_PENDING, Receipt
 from quorumlog._core.runtime.apply cimport apply_wait
 from quorumlog._core.runtime.intake cimport (
-    OPEN_BYTES_MAX, intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
+    intake_space, intake_submit, intake_submit_batch, intake_wait_space, intake_withdraw)
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
@@ -55,6 +58,7 @@ cdef class Deadline:
     """Time left of a waiting call, in slices short enough for Ctrl-C."""
 
     def __cinit__(self, timeout):
+        self.timeout = timeout
         cdef long long timeout_ns = timeout_to_ns(timeout)
         self.endless = timeout_ns < 0
         self.at_ns = 0 if self.endless else monotonic_ns() + <uint64_t>timeout_ns
@@ -82,6 +86,9 @@ cdef class NodeCore:
         self.node = NULL
         self.closed = True
         self.groups = []
+        self.applier_ended = threading.Event()
+        self.applier_lock = threading.Lock()
+        self.closing_lock = threading.RLock()
 
     @staticmethod
     def open(dict o):
@@ -117,6 +124,7 @@ cdef class NodeCore:
             if isinstance(error, errors.Corrupt):
                 error.detail = said
             raise error
+        know_names(o["names"])
         core.closed = False
         live_nodes.add(core)
         return core
@@ -150,35 +158,47 @@ cdef class NodeCore:
         }
 
     def close(self):
-        """Stops the threads, lets waiting calls out, frees the memory.  Idempotent."""
-        cdef GroupCore group
-        cdef Node* node
-        if self.closed or self.forked:
-            self.closed = True
-            return
+        """Stops the threads, lets waiting calls out, frees the memory.  Idempotent; waits for a close
+        that is under way, goes on with one that Ctrl-C interrupted, and when called by a state machine
+        (or by a collector that runs on its thread) leaves the waiting to a thread of its own."""
         self.closed = True
-        node = self.node
-        with nogil:
-            node_stop(node)
-        if self.applier_thread is not None:
-            self.applier_thread.join()
-        while self.active:               # their receipts and tickets have been answered
-            wait_a_little()
-        for item in self.groups:
-            group = item
-            group.detach()
-        self.node = NULL
-        with nogil:
-            node_free(node)
+        if self.forked or self.node == NULL:
+            return
+        if self.applier_thread is threading.current_thread():
+            threading.Thread(target=self.finish_closing, name=f"quorumlog-close-{self.name}").start()
+        else:
+            self.finish_closing()
+
+    def finish_closing(self):
+        """Everything in it may be done twice: a signal handler may close between any two steps."""
+        cdef Node* node
+        with self.closing_lock:
+            node = self.node
+            if node == NULL:
+                return
+            with nogil:
+                node_stop(node)
+            if self.applier_thread is not None:
+                self.applier_ended.wait()
+            while self.active and self.node != NULL:
+                wait_a_little()          # their receipts and tickets have been answered
+            if self.node == NULL:
+                return
+            for item in self.groups:
+                (<GroupCore>item).detach()
+            self.node = NULL
+            with nogil:
+                node_free(node)
 
     def __dealloc__(self):
         # A node that was never closed: quorumlog.Node warns; the memory stays with its threads.
         pass
 
     def status(self, double timeout=5.0):
-        cdef Ticket* ticket = self.ask(COMMAND_NODE_STATUS, NULL, sizeof(NodeStatus), timeout)
+        cdef Ticket* ticket = self.ask(COMMAND_NODE_STATUS, NULL, sizeof(NodeStatus), Deadline(timeout))
         cdef NodeStatus* s = <NodeStatus*>ticket.answer
         try:
+            self.check_open()
             return {
                 "wal": {
                     "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
@@ -200,17 +220,16 @@ cdef class NodeCore:
         finally:
             ticket_leave(ticket)
 
-    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, object timeout) except NULL:
-        """A ticket that was answered, to be left by the caller; raises when it was not, or badly."""
+    cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, Deadline deadline) except NULL:
+        """A ticket that was answered, to be left by the caller; raises when it was not, or badly.  The
+        node may have been closed meanwhile."""
         self.check_open()
-        cdef Deadline deadline = Deadline(timeout)
         cdef Ticket* ticket = ticket_new(kind, subject, answer_bytes)
         cdef int64_t left_ns
         cdef int status
         if ticket == NULL:
             raise MemoryError()
         node_command(self.node, ticket)
-        self.active += 1
         try:
             while True:
                 left_ns = deadline.left_ns()
@@ -220,12 +239,10 @@ cdef class NodeCore:
                     break
                 PyErr_CheckSignals()
                 if left_ns == 0:
-                    raise errors.ReadTimeout(f"the node did not answer within {timeout} s")
+                    raise errors.ReadTimeout(f"the node did not answer within {deadline.timeout} s")
         except BaseException:
             ticket_leave(ticket)
             raise
-        finally:
-            self.active -= 1
         if ticket.status != OK:
             status = ticket.status
             ticket_leave(ticket)
@@ -280,17 +297,16 @@ cdef class GroupCore:
         return 0
 
     cdef object refused(self, int status, str what):
-        leader = self.hosted.status.leader if status == ERR_NOT_LEADER else None
-        return error_of(status, what, True, leader, self.hosted.intake.limit_bytes)
+        return error_of(status, what, True, 0, self.hosted.intake.limit_bytes)
 
     cdef Submission submit_bytes(self, object payload):
         """NULL-free fast path of submit: one lock, one copy, one small object."""
-        cdef Receipt* known = self.newest.receipt if self.newest is not None else NULL
+        cdef ReceiptHolder holder = self.newest
+        cdef ReceiptHolder _before
+        cdef Receipt* known = holder.receipt if holder is not None else NULL
         cdef Receipt* receipt = NULL
         cdef uint32_t position = 0
         cdef int status
-        if not PyBytes_CheckExact(payload):
-            payload = to_bytes(payload)
         status = intake_submit(&self.hosted.intake, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
                                known, &receipt, &position)
         if status == ERR_TOO_LARGE:
@@ -299,14 +315,24 @@ cdef class GroupCore:
         if status != OK:
             raise self.refused(status, "submit")
         if receipt != known:
-            self.newest = hold_receipt(receipt)
+            # The one before goes last of all: with it may go results, whose end may run any Python code.
+            _before = holder
+            holder = hold_receipt(receipt)
+            self.newest = holder
         node_wake(self.core.node)
-        return submission_of(self.newest, position, False)
+        return submission_of(holder, position, False)
 
     cdef Submission submit_batch(self, Batch* batch, bint whole):
+        cdef ReceiptHolder _before = self.newest      # see submit_bytes
         cdef Receipt* receipt = NULL
-        cdef uint32_t most = wal_body_bytes_max(self.core.node.wal)
+        cdef uint32_t most
         cdef int status
+        try:
+            self.check_open()            # its checksum may have been computed without the GIL
+        except BaseException:
+            batch_drop(batch)
+            raise
+        most = wal_body_bytes_max(self.core.node.wal)
         if batch.body_bytes > most:
             size = batch.body_bytes
             batch_drop(batch)
@@ -321,10 +347,13 @@ cdef class GroupCore:
         return submission_of(hold_receipt(receipt), 0, whole)
 
     def submit(self, payload, /):
+        if not PyBytes_CheckExact(payload):
+            payload = to_bytes(payload)
         self.check_open()
         return self.submit_bytes(payload)
 
     def submit_many(self, payloads, /):
+        payloads = taken_apart(payloads)
         self.check_open()
         return self.submit_batch(seal_payloads(payloads, self.pool), True)
 
@@ -339,18 +368,20 @@ cdef class GroupCore:
         cdef Deadline deadline = Deadline(timeout)
         cdef Submission submission = self.submit_patiently(payload, many, deadline)
         cdef Receipt* receipt = submission.holder.receipt
-        self.core.active += 1
-        try:
-            settled = wait_settled(receipt, deadline.all_left_ns())
-            if not settled and not self.core.closed:
+        if not wait_settled(receipt, deadline.all_left_ns()):
+            if not self.core.closed:
                 intake_withdraw(&self.hosted.intake, receipt, ERR_TIMEOUT)
-        finally:
-            self.core.active -= 1
+            if load_u32(&receipt.state) == RECEIPT_PENDING:
+                raise not_settled(receipt, timeout)
         return submission.result(0)
 
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline):
         cdef uint32_t seen
         cdef int64_t left_ns
+        if many:
+            payload = taken_apart(payload)           # once: an iterator can't be read again
+        elif not PyBytes_CheckExact(payload):
+            payload = to_bytes(payload)
         while True:
             self.check_open()
             seen = intake_space(&self.hosted.intake)
@@ -360,12 +391,11 @@ cdef class GroupCore:
                 left_ns = deadline.left_ns()
                 if left_ns == 0:
                     raise
+            self.check_open()
             self.core.active += 1
-            try:
-                with nogil:
-                    intake_wait_space(&self.hosted.intake, seen, left_ns)
-            finally:
-                self.core.active -= 1
+            with nogil:
+                intake_wait_space(&self.hosted.intake, seen, left_ns)
+            self.core.active -= 1
             PyErr_CheckSignals()
 
     def read_index(self, timeout):
@@ -375,10 +405,10 @@ cdef class GroupCore:
         while True:
             self.check_open()
             try:
-                ticket = self.core.ask(COMMAND_READ, self.hosted, 0, deadline_seconds(deadline))
-            except (errors.NotLeader, errors.Overloaded):
+                ticket = self.core.ask(COMMAND_READ, self.hosted, 0, deadline)
+            except (errors.NotLeader, errors.Overloaded) as error:
                 if deadline.left_ns() == 0:
-                    raise
+                    raise errors.ReadTimeout(f"no read index within {timeout} s: {error}") from error
                 wait_a_little()          # an election is on its way, or a leader to be found
                 continue
             index = ticket.index
@@ -390,34 +420,33 @@ cdef class GroupCore:
         cdef Deadline deadline = Deadline(timeout)
         cdef int64_t left_ns
         cdef int status
-        self.check_open()
-        self.core.active += 1
-        try:
-            while True:
-                left_ns = deadline.left_ns()
-                with nogil:
-                    status = apply_wait(&self.hosted.apply, index, left_ns)
-                if status == OK:
-                    return
-                if status == ERR_STOPPED:
-                    self.check_open()
-                    raise simple_error(status, "wait_applied")
-                PyErr_CheckSignals()
-                if left_ns == 0:
-                    raise errors.ReadTimeout(
-                        f"index {index} is not applied yet; the newest is {load_u64(&self.hosted.apply.applied)}")
-        finally:
+        while True:
+            self.check_open()
+            left_ns = deadline.left_ns()
+            self.core.active += 1
+            with nogil:
+                status = apply_wait(&self.hosted.apply, index, left_ns)
             self.core.active -= 1
+            if status == OK:
+                return
+            if status == ERR_STOPPED:
+                self.check_open()
+                raise simple_error(status, "wait_applied")
+            applied = load_u64(&self.hosted.apply.applied)
+            if left_ns == 0:
+                raise errors.ReadTimeout(
+                    f"index {index} is not applied within {timeout} s; the newest is {applied}")
+            PyErr_CheckSignals()
 
     def query(self, uint64_t index, question, timeout):
         """Asks the state machine, once `index` is applied, on the applier's thread."""
-        self.check_open()
         if self.machine is None:
             raise errors.UsageError("the group has no state machine to ask")
         query = Query(index, question)
+        self.check_open()                # from here to the signal nobody else has the GIL
         self.queries.append(query)
         signal_applier(self.core)
-        if not (<Query>query).event.wait(timeout):
+        if not (<Query>query).event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             raise errors.ReadTimeout(f"the state machine did not answer within {timeout} s")
         if query.error is not None:
             raise query.error
@@ -439,10 +468,13 @@ cdef class GroupCore:
         return load_u64(&self.hosted.intake.outstanding_bytes)
 
     def status(self, timeout):
-        cdef Ticket* ticket = self.core.ask(COMMAND_GROUP_STATUS, self.hosted, sizeof(GroupStatus), timeout)
+        cdef Deadline deadline = Deadline(timeout)
+        self.core.check_open()
+        cdef Ticket* ticket = self.core.ask(COMMAND_GROUP_STATUS, self.hosted, sizeof(GroupStatus), deadline)
         cdef GroupStatus* s = <GroupStatus*>ticket.answer
         cdef uint32_t i
         try:
+            self.core.check_open()
             return {
                 "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
                 "last": s.last, "flushed": s.flushed, "commit": s.commit,
@@ -459,9 +491,22 @@ cdef class GroupCore:
             ticket_leave(ticket)
 
 
-cdef object deadline_seconds(Deadline deadline):
-    cdef int64_t left_ns = deadline.all_left_ns()
-    return None if left_ns < 0 else left_ns / 1e9
+cdef object taken_apart(object payloads):
+    """What seal_payloads takes without running Python code."""
+    cdef object kind = type(payloads)
+    if kind is list or kind is bytes:
+        return payloads
+    if isinstance(payloads, (bytes, bytearray, memoryview, str)):
+        raise errors.UsageError("submit_many takes a list of bytes, or (buffer, offsets)")
+    if isinstance(payloads, tuple) and len(payloads) == 2:
+        if not (isinstance(payloads[0], bytes) and isinstance(payloads[1], bytes)):
+            return (memoryview(payloads[0]), memoryview(payloads[1]))
+    try:
+        entries = iter(payloads)
+    except TypeError:
+        raise errors.UsageError(
+            f"submit_many takes a list of bytes, or (buffer, offsets), not {kind.__name__}") from None
+    return list(entries)
 
 
 cdef bytes to_bytes(object payload):

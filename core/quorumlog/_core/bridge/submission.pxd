@@ -23,6 +23,7 @@ cdef class Submission:
 
 
 cdef ReceiptHolder hold_receipt(Receipt* receipt)          # takes the reference over
+cdef object not_settled(Receipt* receipt, object timeout)  # the exception for a wait that ran out
 cdef Submission submission_of(ReceiptHolder holder, uint32_t position, bint whole)
 # True once settled; False when timeout_ns (< 0: never) ran out.  Ctrl-C raises.
 cdef bint wait_settled(Receipt* receipt, long long timeout_ns) except -1

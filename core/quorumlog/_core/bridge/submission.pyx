@@ -6,7 +6,7 @@ from quorumlog._core.base.atomics cimport add_u32, fence, futex_wait, load_u32, 
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.bridge.errors cimport error_of
 from quorumlog._core.engine.receipt cimport (
-    RECEIPT_APPLIED, RECEIPT_FAILED, RECEIPT_PENDING, receipt_drop)
+    RECEIPT_APPLIED, RECEIPT_FAILED, RECEIPT_PENDING, receipt_drop, receipt_numbered)
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
@@ -139,9 +139,23 @@ cdef object outcome(Receipt* receipt, uint32_t position, bint whole):
     return applied
 
 
+cdef object proposal_id(Receipt* receipt):
+    cdef uint64_t session = 0
+    cdef uint64_t sequence = 0
+    receipt_numbered(receipt, &session, &sequence)
+    return session, sequence
+
+
 cdef object failure(Receipt* receipt):
-    error = error_of(receipt.status, "propose", receipt.definite, None, 0)
-    error.proposal_id = (receipt.session, receipt.sequence)
+    error = error_of(receipt.status, "propose", receipt.definite, receipt.leader, 0)
+    error.proposal_id = proposal_id(receipt)
+    return error
+
+
+cdef object not_settled(Receipt* receipt, object timeout):
+    error = errors.ProposalTimeout(
+        f"not settled within {timeout} s; it may still be applied: ask again by result(), or read")
+    error.proposal_id = proposal_id(receipt)
     return error
 
 
@@ -166,7 +180,7 @@ cdef class Submission:
     @property
     def proposal_id(self):
         """(session, sequence) of its batch; (0, 0) until the node has taken it."""
-        return (self.holder.receipt.session, self.holder.receipt.sequence)
+        return proposal_id(self.holder.receipt)
 
     def result(self, timeout=None):
         """Waits for the outcome: `Applied`, or raises.
@@ -181,10 +195,7 @@ cdef class Submission:
         """
         cdef Receipt* receipt = self.holder.receipt
         if not wait_settled(receipt, timeout_to_ns(timeout)):
-            error = errors.ProposalTimeout(
-                f"not settled within {timeout} s; it may still be applied: ask again by result(), or read")
-            error.proposal_id = (receipt.session, receipt.sequence)
-            raise error
+            raise not_settled(receipt, timeout)
         if load_u32(&receipt.state) == RECEIPT_FAILED:
             raise failure(receipt)
         return outcome(receipt, self.position, self.whole)
@@ -193,7 +204,7 @@ cdef class Submission:
         """Waits for the outcome: None if it was applied, else the exception that `result` would raise."""
         cdef Receipt* receipt = self.holder.receipt
         if not wait_settled(receipt, timeout_to_ns(timeout)):
-            return errors.ProposalTimeout(f"not settled within {timeout} s; it may still be applied")
+            return not_settled(receipt, timeout)
         return failure(receipt) if load_u32(&receipt.state) == RECEIPT_FAILED else None
 
     def __repr__(self):

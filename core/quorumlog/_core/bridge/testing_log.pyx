@@ -15,7 +15,13 @@ from quorumlog._core.engine.progress cimport (
     Progress, progress_acked, progress_may_send, progress_open, progress_sent, progress_to_probe,
     progress_to_stream)
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, Batch, BatchPool, batch_drop, batch_last, batch_new, pool_close, pool_open)
+    KIND_ENTRIES, Batch, BatchPool, batch_drop, batch_last, batch_memory_bytes, batch_new, pool_close,
+    pool_open)
+
+
+cdef Batch SMALLEST
+SMALLEST.capacity_bytes = 64
+BATCH_BYTES = batch_memory_bytes(&SMALLEST)      # of memory, for a batch with a body of 8 bytes
 
 
 cdef class Log:

@@ -3,13 +3,12 @@
 from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.engine.log cimport GroupLog
-from quorumlog._core.engine.protocol cimport GroupStatus
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.simulation.disk cimport disk_clone
 from quorumlog._core.simulation.faults cimport draw_options
 from quorumlog._core.simulation.ledger cimport ledger_committed_last
 from quorumlog._core.simulation.world cimport world_close, world_open, world_run
-from quorumlog._core.simulation.world_state cimport Host, OpenRequest, World, WorldOptions
+from quorumlog._core.simulation.world_state cimport OpenRequest, World, WorldOptions
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -43,18 +42,6 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     return raft_open(&options, log, now_ns)
 
 
-cdef dict told_of(const Host* host):
-    """A node at the end."""
-    cdef const GroupStatus* status = &host.status
-    return {
-        "up": bool(host.up), "role": status.role, "term": status.term, "leader": status.leader,
-        "first": status.first, "last": status.last, "flushed": status.flushed, "commit": status.commit,
-        "applied": host.applied, "unproved_last": status.unproved_last,
-        "peers": [(status.peers[i].node, status.peers[i].state, status.peers[i].match, status.peers[i].next)
-                  for i in range(status.peer_count)],
-    }
-
-
 cdef dict told(const World* world):
     """What a run has to say, in numbers."""
     return {
@@ -82,9 +69,20 @@ cdef dict told(const World* world):
         "compactions": world.compactions,
         "pauses": world.pauses,
         "truncations": world.ledger.truncations,
-        "hosts": [told_of(&world.hosts[i]) for i in range(world.options.node_count)],
-        "progress_ms": ((world.progress_at_ns - world.healed_at_ns) // 1000000
-                        if world.progress_at_ns else None),
+        "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role,
+                   "term": world.hosts[i].status.term,
+                   "leader": world.hosts[i].status.leader, "first": world.hosts[i].status.first,
+                   "last": world.hosts[i].status.last, "flushed": world.hosts[i].status.flushed,
+                   "commit": world.hosts[i].status.commit, "applied": world.hosts[i].applied,
+                   "unproved_last": world.hosts[i].status.unproved_last,
+                   "peers": [{"node": world.hosts[i].status.peers[k].node,
+                              "state": world.hosts[i].status.peers[k].state,
+                              "match": world.hosts[i].status.peers[k].match,
+                              "next": world.hosts[i].status.peers[k].next,
+                              "in_flight_bytes": world.hosts[i].status.peers[k].in_flight_bytes}
+                             for k in range(world.hosts[i].status.peer_count)]}
+                  for i in range(world.options.node_count)],
+        "progress_ms": (world.progress_at_ns - world.healed_at_ns) // 1000000 if world.progress_at_ns else None,
     }
 
 

@@ -29,7 +29,7 @@ cdef struct GroupLog:
     term_t last_term
     index_t flushed                # last index all of whose records, up to it, are flushed
     index_t cached_first           # first index of the oldest batch in memory; last + 1 when none
-    uint64_t cached_bytes
+    uint64_t cached_bytes          # of memory, not of bodies alone
     uint64_t cache_limit_bytes
     index_t pinned_first           # batches from here on are not evicted (not applied yet)
     Batch** cache                  # ring by batch, ascending
@@ -68,4 +68,8 @@ cdef index_t log_last_of_term(const GroupLog* log, term_t term) noexcept nogil
 cdef Batch* log_batch(const GroupLog* log, index_t index) noexcept nogil
 # Drops the head: indexes before `first` (a batch's first) are gone.
 cdef void log_compact(GroupLog* log, index_t first) noexcept nogil
+# Keeps at most so much in memory from now on; evicts.
+cdef void log_limit(GroupLog* log, uint64_t cache_limit_bytes) noexcept nogil
+# Evicts all that may go: their memory is needed.
+cdef void log_relieve(GroupLog* log) noexcept nogil
 cdef void log_pin(GroupLog* log, index_t first) noexcept nogil     # moves pinned_first up; evicts

@@ -15,7 +15,8 @@ from libc.string cimport memmove, memset
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_COMPACTED, ERR_MEMORY, ERR_NOT_FOUND, ERR_USAGE, OK
 from quorumlog._core.base.types cimport group_t, index_t, term_t, wsn_t
-from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_keep, batch_last
+from quorumlog._core.storage.batch cimport (
+    Batch, batch_drop, batch_keep, batch_last, batch_memory_bytes)
 
 cdef enum:
     CACHE_SLOTS_AT_OPEN = 64
@@ -113,7 +114,7 @@ cdef void log_truncate(GroupLog* log, index_t first) noexcept nogil:
         if batch_last(batch) < first:
             break
         check2(batch.first >= first, b"Q-LOG-09 a truncation never splits a batch", first, batch.first)
-        log.cached_bytes -= batch.body_bytes
+        log.cached_bytes -= batch_memory_bytes(batch)
         log.cache_count -= 1
         batch_drop(batch)
     # A completion of a truncated record that arrives later finds nothing here (A-R19).
@@ -267,15 +268,28 @@ cdef void drop_oldest(GroupLog* log) noexcept nogil:
     cdef Batch* batch = log.cache[log.cache_head]
     log.cache_head = (log.cache_head + 1) & log.cache_mask
     log.cache_count -= 1
-    log.cached_bytes -= batch.body_bytes
+    log.cached_bytes -= batch_memory_bytes(batch)
     log.cached_first = batch_last(batch) + 1
     batch_drop(batch)
 
 
+cdef void log_limit(GroupLog* log, uint64_t cache_limit_bytes) noexcept nogil:
+    log.cache_limit_bytes = cache_limit_bytes
+    evict(log)
+
+
+cdef void log_relieve(GroupLog* log) noexcept nogil:
+    evict_to(log, 0)
+
+
 cdef void evict(GroupLog* log) noexcept nogil:
+    evict_to(log, log.cache_limit_bytes)
+
+
+cdef void evict_to(GroupLog* log, uint64_t limit_bytes) noexcept nogil:
     """Down to the limit, oldest first; neither pinned nor unflushed batches go."""
     cdef index_t last
-    while log.cache_count > 0 and log.cached_bytes > log.cache_limit_bytes:
+    while log.cache_count > 0 and log.cached_bytes > limit_bytes:
         last = batch_last(log.cache[log.cache_head])
         if last >= log.pinned_first or last > log.flushed:
             return
@@ -330,4 +344,4 @@ cdef void push_cache(GroupLog* log, Batch* batch) noexcept nogil:
         log.cached_first = batch.first
     log.cache[(log.cache_head + log.cache_count) & log.cache_mask] = batch_keep(batch)
     log.cache_count += 1
-    log.cached_bytes += batch.body_bytes
+    log.cached_bytes += batch_memory_bytes(batch)

@@ -7,7 +7,7 @@ object and is only ever set and released with the GIL held (bridge/applier).
 """
 
 from quorumlog._core.base.atomics cimport (
-    add_u32, atomic_u32, fence, futex_wake, load_u32, store_u32, sub_u32)
+    add_u32, atomic_u32, atomic_u64, fence, futex_wake, load_u32, load_u64, store_u32, store_u64, sub_u32)
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.types cimport index_t, term_t
 
@@ -27,8 +27,9 @@ cdef struct Receipt:
     uint64_t bytes             # what the intake counts for it
     index_t index              # of the first entry
     term_t term
-    uint64_t session
-    uint64_t sequence
+    uint64_t session           # read it after `sequence`
+    atomic_u64 sequence        # 0 until the node has taken it; stored once, after `session`
+    uint64_t leader            # with ERR_NOT_LEADER: who leads, or 0
     int status
     uint8_t definite
     void* result
@@ -58,6 +59,19 @@ cdef inline bint receipt_drop(Receipt* receipt) noexcept nogil:
     check(receipt.result == NULL, b"Q-RCPT-01 a receipt's result is released before the receipt")
     free(receipt)
     return True
+
+
+cdef inline void receipt_number(Receipt* receipt, uint64_t session, uint64_t sequence) noexcept nogil:
+    """Callers may look at any time: they see both numbers or none."""
+    receipt.session = session
+    store_u64(&receipt.sequence, sequence)
+
+
+cdef inline bint receipt_numbered(Receipt* receipt, uint64_t* session, uint64_t* sequence) noexcept nogil:
+    """False, and zeros, as long as the node has not taken it."""
+    sequence[0] = load_u64(&receipt.sequence)
+    session[0] = receipt.session if sequence[0] else 0
+    return sequence[0] != 0
 
 
 cdef inline void receipt_publish(Receipt* receipt, uint32_t state) noexcept nogil:

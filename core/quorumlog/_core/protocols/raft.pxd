@@ -19,6 +19,7 @@ cdef struct RaftOptions:
     term_t hard_state_term             # what recovery found
     node_t vote
     index_t unproved_last              # 0: the log's tail is intact
+    term_t unproved_term               # of the entry there, 0: not known
 
 # Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).
 # NULL: no memory, or options that make no sense.  The caller pins the log at what is applied (log_pin, at

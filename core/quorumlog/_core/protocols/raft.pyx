@@ -109,6 +109,7 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     raft.reachable = <uint32_t>0xFFFFFFFF
     if options.unproved_last > raft.log.last:
         raft.unproved_last = options.unproved_last
+        raft.unproved_term = options.unproved_term
         raft.unproved_term_max = raft.term
     # Nodes given the same seed must not draw the same timeouts.
     prng_seed(&raft.prng, options.seed ^ raft.self * 0x9E3779B97F4A7C15ULL)

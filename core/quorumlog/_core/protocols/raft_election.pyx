@@ -188,7 +188,7 @@ cdef void election_on_flushed(Raft* raft, Outbox* out) noexcept nogil:
 cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nogil:
     """5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate"."""
     # Entries that this node may have acknowledged and lost count as if it had them (DESIGN 5, rule 4).
-    if asked.last_index < raft.unproved_last:
+    if raft.unproved_last != 0 and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
         return False
     if asked.last_term != raft.log.last_term:
         return asked.last_term > raft.log.last_term
@@ -232,7 +232,7 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         granted = granted and (raft.vote == message.sender or mutant(b"vote-twice"))
     if granted:
         election_reset_timer(raft)
-    tail_heard(raft, slot, asked.last_index)
+    tail_heard(raft, slot, asked.last_index, asked.last_term)
     if tail_unproved(raft) and tail_decide(raft, out):
         end_tail_campaign(raft, out)
     reply_vote(raft, out, RAFT_VOTE_REPLY, message, granted)
@@ -256,7 +256,7 @@ cdef void election_on_vote_reply(Raft* raft, Outbox* out, int slot, const Messag
     cdef const VoteReplyFields* reply = <const VoteReplyFields*>message.fields
     if message.term != raft.term or reply.proposed != raft.term:
         return                         # of the current term only (A-R7)
-    tail_heard(raft, slot, reply.last_index)
+    tail_heard(raft, slot, reply.last_index, reply.last_term)
     if raft.role != ROLE_CANDIDATE:
         return
     if raft.tail_campaign:

@@ -12,6 +12,7 @@ from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.log cimport log_relieve
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_message, outbox_write
 from quorumlog._core.protocols.raft_state cimport SPARES, SPARES_PER_STEP, Raft
@@ -28,6 +29,9 @@ cdef bint raft_refill(Raft* raft) noexcept nogil:
     cdef Batch* batch
     while raft.spare_count < SPARES:
         batch = batch_new(raft.pool, RECORD_BODY_BYTES)
+        if batch == NULL and raft.spare_count < SPARES_PER_STEP:
+            log_relieve(raft.log)      # blank batches of earlier terms may lie in its cache
+            batch = batch_new(raft.pool, RECORD_BODY_BYTES)
         if batch == NULL:
             break
         raft.spares[raft.spare_count] = batch

@@ -168,6 +168,7 @@ cdef struct Raft:
 
     # A tail that recovery could not prove (raft_tail.pyx)
     index_t unproved_last
+    term_t unproved_term           # of its last entry as a list names it; 0: not known
     term_t unproved_term_max       # no entry of the tail has a higher term
     bint tail_truncated            # its truncation is written
     uint32_t tail_heard            # voters that said in this term where their log ends

@@ -9,7 +9,7 @@ cdef bint tail_unproved(const Raft* raft) noexcept nogil
 # A new term: what was said in an earlier one counts no more.
 cdef void tail_forget(Raft* raft) noexcept nogil
 # A voter said, in the current term, that its intact log ends at `last`.
-cdef void tail_heard(Raft* raft, int slot, index_t last) noexcept nogil
+cdef void tail_heard(Raft* raft, int slot, index_t last, term_t last_term) noexcept nogil
 # Drops the tail if no commit quorum can have it; True if it is gone.
 cdef bint tail_decide(Raft* raft, Outbox* out) noexcept nogil
 # The first batch of a leader's append is about to land behind the log's end.

@@ -35,11 +35,12 @@ cdef void tail_forget(Raft* raft) noexcept nogil:
     raft.tail_holds = 0
 
 
-cdef void tail_heard(Raft* raft, int slot, index_t last) noexcept nogil:
+cdef void tail_heard(Raft* raft, int slot, index_t last, term_t last_term) noexcept nogil:
     if not tail_unproved(raft) or raft.term <= raft.unproved_term_max:
         return
     raft.tail_heard |= slot_bit(slot)
-    if last >= raft.unproved_last:
+    # A log that ends in an earlier term than the tail's last entry has never held it.
+    if last >= raft.unproved_last and last_term >= raft.unproved_term:
         raft.tail_holds |= slot_bit(slot)
 
 

@@ -35,6 +35,7 @@ cdef struct Apply:
     BatchPool* pool                # of the applying thread, for batches read back
     Ring recent                    # committed batches: reactor -> applying thread
     atomic_u64 recent_bytes
+    uint64_t recent_limit_bytes    # the reactor's
     atomic_u64 commit              # written by the reactor
     atomic_u64 applied             # written by the applying thread
     atomic_u32 moved               # futex word of wait_applied: changes when applied does and somebody waits
@@ -72,7 +73,8 @@ cdef Receipt* apply_receipt(Apply* apply) noexcept nogil
 # apply.taken has been applied (or skipped): the cursor moves.
 cdef void apply_done(Apply* apply) noexcept nogil
 cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil
-# All of it for a group without a state machine, at most `batches`: OK (more to do), ERR_AGAIN or an error.
+# All of it for a group without a state machine, at most `batches`, and few MiB read from disk: OK (more to
+# do), ERR_AGAIN or an error.
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil
 # Waits until `index` is applied: OK, ERR_TIMEOUT, ERR_AGAIN (a signal came), ERR_STOPPED.
 cdef int apply_wait(Apply* apply, index_t index, int64_t timeout_ns) noexcept nogil

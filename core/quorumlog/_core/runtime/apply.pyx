@@ -19,6 +19,9 @@ from libc.errno cimport ETIMEDOUT
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+cdef enum:
+    READ_BYTES_A_TURN = 4 << 20    # read back from disk before the reactor sees to its other work
+
 
 cdef int apply_open(Apply* apply, group_t group, Wal* wal, Intake* intake, uint64_t session, index_t applied,
                     uint64_t pool_bytes) noexcept nogil:
@@ -27,6 +30,7 @@ cdef int apply_open(Apply* apply, group_t group, Wal* wal, Intake* intake, uint6
     apply.wal = wal
     apply.intake = intake
     apply.session = session
+    apply.recent_limit_bytes = RECENT_BYTES_MAX
     store_u64(&apply.applied, applied)
     store_u64(&apply.commit, applied)
     apply.pool = pool_open(pool_bytes)
@@ -65,7 +69,7 @@ cdef void apply_close(Apply* apply, int status) noexcept nogil:
 
 
 cdef void apply_offer(Apply* apply, Batch* batch) noexcept nogil:
-    if load_u64(&apply.recent_bytes) > RECENT_BYTES_MAX:
+    if load_u64(&apply.recent_bytes) > apply.recent_limit_bytes:
         return                       # the applying thread will read it back from the log
     batch_keep(batch)
     if ring_push(&apply.recent, batch):
@@ -168,9 +172,16 @@ cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
     cdef index_t index
     cdef uint64_t term
     cdef int status
-    cdef uint32_t done
-    for done in range(batches):
-        status = apply_next(apply, True)
+    cdef uint32_t _done
+    cdef uint64_t read_bytes = 0
+    for _done in range(batches):
+        status = apply_next(apply, False)
+        if status == ERR_NOT_FOUND:
+            if read_bytes >= READ_BYTES_A_TURN:
+                return OK
+            status = apply_next(apply, True)
+            if status == OK:
+                read_bytes += apply.taken.body_bytes
         if status != OK:
             return status
         receipt = apply_receipt(apply)

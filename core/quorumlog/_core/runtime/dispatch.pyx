@@ -3,7 +3,7 @@
 from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
-from quorumlog._core.base.status cimport ERR_MEMORY, OK
+from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.message cimport message_drop_batches
@@ -177,6 +177,8 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     append_writes(node, out, event.wsn_next)
     send_messages(node, out)
     note_refusals(hosted, out)
+    if out.leader_changed:
+        hosted.fetch_count = 0       # asked for in a leadership that is over
     answer_reads(node, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns

@@ -10,7 +10,6 @@ from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX
 from quorumlog._core.engine.receipt cimport receipt_drop, receipt_fail, receipt_keep, receipt_new
 from quorumlog._core.storage.batch cimport KIND_ENTRIES, batch_drop, batch_new, offsets_bytes
 
-from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 

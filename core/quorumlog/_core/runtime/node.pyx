@@ -11,7 +11,7 @@ from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
 from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
 from quorumlog._core.runtime.dispatch cimport read_answered, ticket_done
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
-from quorumlog._core.runtime.node_state cimport TICKET_ABANDONED, TICKET_WAITING
+from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
 from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, proposals_open
 from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
@@ -56,7 +56,6 @@ cdef enum:
     CONNECTIONS_MAX = 256
     COLD_CACHE_BYTES = 16 << 20
     APPLY_POOL_BYTES = 64 << 20
-    LOG_CACHE_BYTES = 32 << 20
 
 
 cdef void on_event(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
@@ -346,7 +345,8 @@ cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int
         status[0] = restore_log(hosted, found)
         hosted.recovered_term = found.hard_state_term
         hosted.recovered_vote = found.vote
-        hosted.unproved_last = found.unproved_last if found.unproved_last > found.last else 0
+        hosted.unproved_last = found.unproved_last
+        hosted.unproved_term = found.unproved_term
     hosted.commit = hosted.log.first - 1
     if status[0] == OK:
         status[0] = apply_open(&hosted.apply, group, node.wal, &hosted.intake, session, hosted.commit,

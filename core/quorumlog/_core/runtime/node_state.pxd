@@ -48,6 +48,9 @@ cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
     APPLIER_PYTHON = 2
 
+cdef enum:
+    LOG_CACHE_BYTES = 32 << 20     # of one group at most; all together have a quarter of the pool
+
 # A batch proposed here that is not settled yet.
 cdef struct Proposal:
     Batch* batch
@@ -62,6 +65,7 @@ cdef struct Proposals:
     Receipt* taken                 # taken from the intake, not sealed yet
     uint64_t retry_ns              # when to hand over again if nothing is settled; 0: nothing is unsettled
     uint64_t refused_ns            # the leader refused: not again before
+    uint64_t memory_ns             # no memory to seal the next batch: try again then; 0: there was
 
 # What the leader has appended of a peer's session in this term.
 cdef struct Forwarded:
@@ -84,6 +88,7 @@ cdef struct HostedGroup:
     term_t recovered_term          # for the protocol's opening
     node_t recovered_vote
     index_t unproved_last
+    term_t unproved_term
     GroupStatus status             # as of the last change of leader, role or term
     Proposals proposals
     Forwarded forwarded[NODES_MAX]
@@ -138,6 +143,7 @@ cdef struct Node:
     wsn_t flushed
     uint32_t writes_in_flight
     uint64_t now_ns
+    uint64_t starved_ns            # when to look for a ready segment again; 0: one is ready
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns
     uint64_t wakes
@@ -159,5 +165,3 @@ cdef struct NodeOptions:
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max
     uint64_t seed
-
-

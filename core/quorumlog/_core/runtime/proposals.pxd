@@ -13,7 +13,7 @@ from quorumlog._core.runtime.node_state cimport HostedGroup, Node, Proposals
 from libc.stdint cimport uint64_t
 
 cdef enum RuntimeMessage:
-    MESSAGE_FORWARD = 100              # batches with session and sequence
+    MESSAGE_FORWARD = 100              # batches with session and sequence; fields: oldest sequence not settled
     MESSAGE_FORWARD_REFUSED = 101      # fields: session, sequence expected, status
 
 
@@ -21,6 +21,8 @@ cdef int proposals_open(Proposals* proposals, uint64_t session) noexcept nogil
 cdef void proposals_close(Proposals* proposals) noexcept nogil
 # One turn: takes from the intake, lets go of what is settled, hands over what can be.
 cdef void proposals_turn(Node* node, HostedGroup* hosted) noexcept nogil
+# Is there something for a turn to do that came from another thread?  A look before the reactor sleeps.
+cdef bint proposals_waiting(HostedGroup* hosted) noexcept nogil
 # When to have a turn although nothing happened; 0: never.
 cdef uint64_t proposals_deadline(const HostedGroup* hosted) noexcept nogil
 cdef void proposals_forwarded(Node* node, HostedGroup* hosted, const Message* message) noexcept nogil

@@ -1,15 +1,15 @@
 """See proposals.pxd."""
 
 from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64, store_u32
-from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
-from quorumlog._core.engine.receipt cimport Receipt, receipt_drop, receipt_fail
+from quorumlog._core.engine.receipt cimport Receipt, receipt_drop, receipt_fail, receipt_number
 from quorumlog._core.runtime.apply cimport PENDING_MAX, REWIND_EXPIRED, REWIND_GAP, apply_expect
 from quorumlog._core.runtime.dispatch cimport group_propose, node_send
 from quorumlog._core.runtime.intake cimport (
-    intake_discard, intake_refuse, intake_release, intake_seal, intake_take)
+    intake_discard, intake_refuse, intake_release, intake_seal, intake_take, intake_waiting)
 from quorumlog._core.runtime.node_state cimport Forwarded, Proposal
 from quorumlog._core.runtime.transport cimport transport_reachable
 from quorumlog._core.storage.batch cimport (
@@ -24,6 +24,7 @@ cdef enum:
     FORWARD_BYTES_MAX = 1 << 20
     RETRY_NS = 500000000           # nothing settled for so long: hand over again
     REFUSED_NS = 20000000          # after a refusal
+    MEMORY_NS = 5000000            # without memory to seal a batch
 
 cdef inline Proposal* proposal_at(Proposals* p, uint64_t sequence) noexcept nogil:
     return &p.ring[sequence & (PENDING_MAX - 1)]
@@ -48,6 +49,14 @@ cdef void proposals_close(Proposals* proposals) noexcept nogil:
     proposals.first = proposals.next
 
 
+cdef Batch* seal(Node* node, HostedGroup* hosted, Receipt* receipt) noexcept nogil:
+    """Own commands take at most half of the pool: without room for what the leader sends, nothing of
+    them would ever be settled."""
+    if receipt.batch == NULL and load_u64(&node.pool.used_bytes) > node.pool.limit_bytes // 2:
+        return NULL
+    return intake_seal(&hosted.intake, receipt, node.pool)
+
+
 cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
     """Gives what callers handed in its place in the session."""
     cdef Proposals* p = &hosted.proposals
@@ -62,17 +71,18 @@ cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
         receipt = p.taken
         following = receipt.next
         if refuse:
+            receipt.leader = hosted.status.leader
             intake_discard(&hosted.intake, receipt, ERR_NOT_LEADER)
             p.taken = following
             continue
-        batch = intake_seal(&hosted.intake, receipt, node.pool)
+        batch = seal(node, hosted, receipt)
         if batch == NULL:
-            return                   # the pool is at its limit: again when memory is free
+            p.memory_ns = node.now_ns + MEMORY_NS    # nobody says when memory is free
+            return
         batch.group = hosted.group
         batch.session = p.session
         batch.sequence = p.next
-        receipt.session = p.session
-        receipt.sequence = p.next
+        receipt_number(receipt, p.session, p.next)
         receipt.next = NULL
         proposal_at(p, p.next).batch = batch
         proposal_at(p, p.next).sent = False
@@ -141,6 +151,7 @@ cdef int forward_some(Node* node, HostedGroup* hosted, node_t leader) noexcept n
     message.group = hosted.group
     message.target = leader
     message.term = hosted.status.term
+    message.fields[0] = p.first
     message.batches = batches
     status = node_send(node, &message)
     if status == OK:
@@ -170,7 +181,10 @@ cdef void proposals_turn(Node* node, HostedGroup* hosted) noexcept nogil:
     cdef Proposals* p = &hosted.proposals
     if hosted.unsettled_failed:
         return
+    p.memory_ns = 0
     settle(node, hosted)
+    if hosted.unsettled_failed:
+        return                       # what has just failed as definite must not be handed over any more
     admit(node, hosted)
     if p.first == p.next:
         p.retry_ns = 0
@@ -187,12 +201,26 @@ cdef void proposals_turn(Node* node, HostedGroup* hosted) noexcept nogil:
             route(node, hosted)
 
 
+cdef bint proposals_waiting(HostedGroup* hosted) noexcept nogil:
+    cdef Proposals* p = &hosted.proposals
+    if hosted.unsettled_failed:
+        return False
+    if p.taken == NULL and intake_waiting(&hosted.intake):
+        return True                  # else they wait behind what was taken, for a place or for memory
+    if load_u32(&hosted.apply.rewind) or load_u32(&hosted.apply.stopped):
+        return True
+    return load_u32(&hosted.apply.starving) and load_u64(&hosted.apply.settled) >= p.first
+
+
+cdef inline uint64_t nearer(uint64_t one, uint64_t other) noexcept nogil:
+    return other if one == 0 or (other != 0 and other < one) else one
+
+
 cdef uint64_t proposals_deadline(const HostedGroup* hosted) noexcept nogil:
-    cdef uint64_t retry_ns = hosted.proposals.retry_ns
-    cdef uint64_t refused_ns = hosted.proposals.refused_ns
-    if refused_ns and refused_ns < retry_ns:
-        return refused_ns
-    return retry_ns
+    cdef const Proposals* p = &hosted.proposals
+    if hosted.unsettled_failed:
+        return 0                     # no turn comes that would move them
+    return nearer(nearer(p.retry_ns, p.refused_ns), p.memory_ns)
 
 
 cdef void proposals_rewind(HostedGroup* hosted) noexcept nogil:
@@ -227,22 +255,25 @@ cdef Forwarded* forwarded_of(HostedGroup* hosted, node_t sender) noexcept nogil:
 cdef void proposals_forwarded(Node* node, HostedGroup* hosted, const Message* message) noexcept nogil:
     """Another node's proposals.  Within a term each is appended once, in order, without gaps."""
     cdef Forwarded* known = forwarded_of(hosted, message.sender)
+    cdef uint64_t oldest = message.fields[0]
     cdef Batch* batch
     cdef uint16_t i
     cdef int status
-    if known == NULL:
+    if known == NULL or oldest == 0:
         return
     for i in range(message.batch_count):
         batch = message.batches[i]
         if batch.kind != KIND_ENTRIES or batch.session == 0 or batch.sequence == 0:
             return                   # not what a forwarder sends
-        if hosted.status.role != ROLE_LEADER:
+        if hosted.status.role != ROLE_LEADER or message.term != hosted.status.term:
             refuse_forward(node, hosted, message, batch.session, batch.sequence, ERR_NOT_LEADER)
             return
         if known.session != batch.session or known.term != hosted.status.term:
+            # Not simply from here on: what was sent before this may have been refused or lost, and a
+            # session whose first batch in the log is not its first is taken for an expired one.
             known.session = batch.session
             known.term = hosted.status.term
-            known.next = batch.sequence
+            known.next = oldest
         if batch.sequence < known.next:
             continue                 # in our log already, and in this term it stays there
         if batch.sequence > known.next:

@@ -11,26 +11,27 @@ from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
     ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport GROUPS_MAX
+from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
-from quorumlog._core.runtime.apply cimport apply_nothing
+from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
     read_started, ticket_done)
-from quorumlog._core.runtime.intake cimport intake_waiting
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, HostedGroup,
-    NodeStatus, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ,
+    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Ticket)
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
-    proposals_refused, proposals_rewind, proposals_turn)
+    proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
-    writer_completed, writer_kind, writer_submit)
+    writer_completed, writer_kind, writer_prepare, writer_submit)
 from quorumlog._core.storage.wal cimport (
-    WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_status)
+    WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_ready,
+    wal_status)
 
 from libc.errno cimport ENOSPC
 from libc.stdint cimport int64_t, uint16_t
@@ -70,6 +71,7 @@ cdef enum:
     EVENTS_MAX = 64
     APPLY_BATCHES_A_TURN = 512
     DRAIN_POLL_NS = 1000000
+    SPARE_POLL_NS = 1000000        # how often to look for a segment while none is ready
     MARK_DELAY_NS = 10000000       # an idle writer says what is flushed after so long
 
 
@@ -151,6 +153,24 @@ cdef void start_read(Node* node, HostedGroup* hosted, Ticket* ticket) noexcept n
     group_step(node, hosted, &event)
 
 
+cdef void share_caches(Node* node) noexcept nogil:
+    """Batches kept to save reading them back lie in the pool that everything new is made of: of it the
+    logs have a quarter and the appliers, however far they are behind, an eighth."""
+    cdef uint64_t each = node.pool.limit_bytes // 4 // max(node.group_count, 1)
+    cdef uint32_t i
+    for i in range(node.group_count):
+        log_limit(&node.groups[i].log, min(each, <uint64_t>LOG_CACHE_BYTES))
+        node.groups[i].apply.recent_limit_bytes = min(each // 2, <uint64_t>RECENT_BYTES_MAX)
+
+
+cdef void relieve_pool(Node* node) noexcept nogil:
+    """Close to the pool's limit the caches give way altogether."""
+    cdef uint32_t i
+    if load_u64(&node.pool.used_bytes) > node.pool.limit_bytes // 4 * 3:
+        for i in range(node.group_count):
+            log_relieve(&node.groups[i].log)
+
+
 cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     cdef uint64_t wsn = 0
     cdef int status
@@ -161,6 +181,7 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
         return status
     node.groups[node.group_count] = hosted
     node.group_count += 1
+    share_caches(node)
     hosted.protocol.status(hosted.state, &hosted.status)
     group_time(node, hosted)
     return OK
@@ -232,7 +253,13 @@ cdef void plan_writes(Node* node) noexcept nogil:
     cdef WritePlan plan
     cdef bint mark = node.mark_ns != 0 and node.now_ns >= node.mark_ns
     cdef int status
+    node.starved_ns = 0
     while True:
+        if not wal_ready(node.wal):
+            # Filling a file here would stall heartbeats: the preparing thread does it, we look again.
+            writer_prepare(node.writer)
+            node.starved_ns = node.now_ns + SPARE_POLL_NS
+            break
         status = wal_plan(node.wal, &plan, mark)
         if status == ERR_AGAIN:
             break
@@ -265,6 +292,7 @@ cdef bint run_groups(Node* node) noexcept nogil:
                 more = True
             elif status != ERR_AGAIN:
                 reactor_fail(node, status)
+                return False         # it has answered all reads: no protocol may step any more
     return more
 
 
@@ -272,6 +300,8 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
     cdef uint64_t nearest = transport_time(node.transport, node.now_ns)
     cdef uint64_t one
     cdef uint32_t i
+    if load_u32(&node.failure):
+        return nearest               # no timer of a group is served any more
     for i in range(node.group_count):
         one = node.groups[i].deadline_ns
         if one and (nearest == 0 or one < nearest):
@@ -281,6 +311,8 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
             nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):
         nearest = node.mark_ns
+    if node.starved_ns and (nearest == 0 or node.starved_ns < nearest):
+        nearest = node.starved_ns
     return nearest
 
 
@@ -289,7 +321,7 @@ cdef bint anything_new(Node* node) noexcept nogil:
     if load_ptr(&node.commands) != NULL or load_u32(&node.stopping):
         return True
     for i in range(node.group_count):
-        if intake_waiting(&node.groups[i].intake):
+        if proposals_waiting(node.groups[i]):
             return True
     return False
 
@@ -336,7 +368,9 @@ cdef void* reactor_body(void* context) noexcept nogil:
         busy = collect_writes(node)
         run_commands(node)
         if not load_u32(&node.failure):
+            relieve_pool(node)
             busy = run_groups(node) or busy
+        if not load_u32(&node.failure):
             plan_writes(node)
             transport_flush(node.transport, node.now_ns)
         wait_for_events(node, busy)

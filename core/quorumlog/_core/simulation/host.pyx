@@ -13,7 +13,7 @@ from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport EVENT_FLUSHED, EVENT_TIME, Event
 from quorumlog._core.engine.sessions cimport sessions_close
-from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, DiskFault, disk_close, disk_open, disk_process_crash
+from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_close, disk_open, disk_process_crash
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply, host_restore_snapshot
 from quorumlog._core.simulation.ledger cimport (
     ledger_back, ledger_back_end, ledger_fail, ledger_flushed, ledger_found, ledger_sent, ledger_stepped,
@@ -77,8 +77,7 @@ cdef void send(World* world, Host* host, Parcel* parcel) noexcept nogil:
     cdef uint32_t target = <uint32_t>parcel.message.target - 1
     cdef uint32_t i, copies
     cdef Occurrence occurrence
-    check2(target < world.options.node_count and target != host.number,
-           b"Q-HOST-05 messages go to other nodes",
+    check2(target < world.options.node_count and target != host.number, b"Q-HOST-05 messages go to other nodes",
            parcel.message.target, host.id)
     ledger_sent(world.ledger, host.number, parcel.message.term)
     parcel.message.sender = host.id
@@ -142,8 +141,7 @@ cdef void take_refusals(World* world, Host* host) noexcept nogil:
         world.refusals += 1
         # It did not happen: the client may send it again at once, elsewhere.
         client = out.refusals[i].batch.session - 1
-        if client < world.options.client_count \
-                and out.refusals[i].batch.sequence <= world.clients[client].sent:
+        if client < world.options.client_count and out.refusals[i].batch.sequence <= world.clients[client].sent:
             world.clients[client].sent = out.refusals[i].batch.sequence - 1
             if out.refusals[i].status == ERR_NOT_LEADER:
                 world.clients[client].retry_ns = 0
@@ -280,21 +278,18 @@ cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noex
     cdef int status
     ledger_back(world.ledger, host.number, group.hard_state_term, group.vote, group.first)
     if group.faulty_first != 0 or group.hard_state_damaged:
-        ledger_fail(world.ledger, b"recovery takes a power cut for corruption", host.number,
-                    group.faulty_first,
+        ledger_fail(world.ledger, b"recovery takes a power cut for corruption", host.number, group.faulty_first,
                     group.hard_state_damaged)
     if group.unproved_last > group.last:
         world.unproved_tails += 1
     while index <= group.last:
         status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
         if status != OK:
-            ledger_fail(world.ledger, b"recovery names a batch that can't be read", host.number, index,
-                        status)
+            ledger_fail(world.ledger, b"recovery names a batch that can't be read", host.number, index, status)
             return
         ledger_found(world.ledger, host.number, batch)
         if term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
-            ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number,
-                        batch.first,
+            ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number, batch.first,
                         term_of(group, batch.first))
         index = batch_last(batch) + 1
         batch_drop(batch)
@@ -306,18 +301,15 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     cdef LogRun* runs
     cdef uint32_t i
     memset(&request, 0, sizeof(OpenRequest))
-    check(log_open(&host.log, THE_GROUP, world.options.cache_bytes) == OK,
-          b"Q-HOST-10 there is memory for a log")
+    check(log_open(&host.log, THE_GROUP, world.options.cache_bytes) == OK, b"Q-HOST-10 there is memory for a log")
     if group != NULL:
         runs = <LogRun*>malloc((group.run_count + 1) * sizeof(LogRun))
         check(runs != NULL, b"Q-HOST-11 there is memory for term runs")
         for i in range(group.run_count):
             runs[i].first = group.runs[i].first
             runs[i].term = group.runs[i].term
-        if log_restore(&host.log, group.first, group.term_before_first, group.last, runs,
-                       group.run_count) != OK:
-            ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first,
-                        group.last)
+        if log_restore(&host.log, group.first, group.term_before_first, group.last, runs, group.run_count) != OK:
+            ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first, group.last)
         free(runs)
         request.hard_state_term = group.hard_state_term
         request.vote = group.vote
@@ -338,10 +330,9 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
 cdef bint open_log(World* world, Host* host, const WalReport** report) noexcept nogil:
     cdef WalOptions options
     cdef int status = OK
-    cdef bint halted = not world.healed and prng_chance(&world.prng, world.options.recovery_crash_per_cent,
-                                                        100)
-    cdef DiskFault* faults = host.disk.faults
-    cdef bint hurt = halted or faults[<int>DISK_SYNC].error != 0 or faults[<int>DISK_WRITE].error != 0
+    cdef bint halted = not world.healed and prng_chance(&world.prng, world.options.recovery_crash_per_cent, 100)
+    cdef bint hurt = (halted or host.disk.faults[<int>DISK_SYNC].error != 0
+                      or host.disk.faults[<int>DISK_WRITE].error != 0)
     memset(&options, 0, sizeof(WalOptions))
     options.segment_bytes = 1 << 20
     options.sync_group_bytes_max = 64 << 10 if world.options.seed & 1 else 1 << 20
@@ -359,8 +350,7 @@ cdef bint open_log(World* world, Host* host, const WalReport** report) noexcept 
     disk_process_crash(host.disk)
     world.recovery_crashes += 1
     if not hurt:
-        ledger_fail(world.ledger, b"recovery refused what a crash left", host.number, status,
-                    host.incarnation)
+        ledger_fail(world.ledger, b"recovery refused what a crash left", host.number, status, host.incarnation)
     return False
 
 

@@ -203,8 +203,9 @@ cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcep
         ledger_fail(ledger, b"what is not committed was compacted", node, first, account.commit)
     while drop < account.kept_count and account.kept[drop].last < first:
         drop += 1
-    memmove(account.kept, &account.kept[drop], (account.kept_count - drop) * sizeof(Kept))
-    account.kept_count -= drop
+    if drop != 0:
+        memmove(account.kept, &account.kept[drop], (account.kept_count - drop) * sizeof(Kept))
+        account.kept_count -= drop
     account.head = max(account.head, first)
 
 

@@ -48,7 +48,8 @@ cdef void paged_copy(PagedFile* to, const PagedFile* source) noexcept nogil:
     check(to.pages != NULL and to.dirty != NULL, b"Q-PAGES-02 the virtual disk has no memory for a copy")
     to.page_capacity = source.page_count
     to.dirty_capacity = source.dirty_count
-    memcpy(to.dirty, source.dirty, source.dirty_count * sizeof(uint32_t))
+    if source.dirty_count != 0:
+        memcpy(to.dirty, source.dirty, source.dirty_count * sizeof(uint32_t))
     for i in range(source.page_count):
         page = &to.pages[i]
         page[0] = source.pages[i]

@@ -85,6 +85,11 @@ cdef inline void batch_drop(Batch* batch) noexcept nogil:
         batch_free(batch)
 
 
+cdef inline uint64_t batch_memory_bytes(const Batch* batch) noexcept nogil:
+    """What it really takes: a batch of one small command is mostly its struct."""
+    return sizeof(Batch) + batch.capacity_bytes
+
+
 cdef inline index_t batch_last(const Batch* batch) noexcept nogil:
     return batch.first + batch.count - 1
 

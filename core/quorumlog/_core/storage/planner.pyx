@@ -438,8 +438,9 @@ cdef int plan_footer(Wal* wal, PlanSlot* slot) noexcept nogil:
         return ERR_MEMORY
     put_u32(slot.large, segment.entry_count)
     put_u32(slot.large + 4, 0)
-    memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries,
-           FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
+    if segment.entry_count != 0:
+        memcpy(slot.large + FOOTER_HEADER_BYTES, segment.entries,
+               FOOTER_ENTRY_BYTES * <uint64_t>segment.entry_count)
     slot.is_footer = True
     segment.sealed = True
     return plan_own(wal, slot, GROUP_FOOTER, KIND_FOOTER, body_bytes, offset, load_u64(&wal.flushed))

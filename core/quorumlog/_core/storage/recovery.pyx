@@ -177,6 +177,14 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
                          b"can't compare segment-%016llx.qlog in %s with the disk",
                          <unsigned long long>found.id, wal.path)
                 return status
+        elif scan.unreadable:
+            # It may hold what was acknowledged: neither empty nor a spare, and never to be deleted.
+            snprintf(report.detail, sizeof(report.detail),
+                     b"segment-%016llx.qlog in %s can't be read at offset %llu, and nothing else in it says "
+                     b"what it held", <unsigned long long>found.id, wal.path,
+                     <unsigned long long>scan.unreadable_offset)
+            scan_close(&scan)
+            return ERR_CORRUPT
         report.bytes_read += scan.bytes
         found.bytes = scan.bytes
         found.used = scan.used

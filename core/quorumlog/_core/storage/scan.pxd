@@ -44,6 +44,8 @@ cdef struct Scan:
     uint64_t boot
     wsn_t flushed                  # largest in a valid header
     wsn_t highest                  # largest WSN that anything names
+    bint unreadable                # the disk refused a block, the first at unreadable_offset
+    uint64_t unreadable_offset
     bint damaged
     uint64_t damaged_offset
     uint64_t end                   # behind the last valid group

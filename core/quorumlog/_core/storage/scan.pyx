@@ -36,8 +36,10 @@ cdef void segment_path(const char* directory, uint64_t id, char* out) noexcept n
     snprintf(out, PATH_BYTES_MAX, b"%s/segment-%016llx.qlog", directory, <unsigned long long>id)
 
 
-cdef void read_blocks(Files* files, int fd, uint8_t* image, uint64_t bytes) noexcept nogil:
-    """A bad block costs that block alone; it stays zero."""
+cdef void read_blocks(Files* files, int fd, Scan* scan) noexcept nogil:
+    """A bad block costs that block alone; it stays zero, and the scan says so."""
+    cdef uint8_t* image = scan.image
+    cdef uint64_t bytes = scan.bytes
     cdef uint64_t offset = 0
     cdef uint64_t inner, step
     while offset < bytes:
@@ -48,6 +50,9 @@ cdef void read_blocks(Files* files, int fd, uint8_t* image, uint64_t bytes) noex
             while inner < step:
                 if files.read(files.self, fd, image + offset + inner, BLOCK_BYTES, offset + inner) < 0:
                     memset(image + offset + inner, 0, BLOCK_BYTES)
+                    if not scan.unreadable:
+                        scan.unreadable = True
+                        scan.unreadable_offset = offset + inner
                 inner += BLOCK_BYTES
         offset += step
 
@@ -78,7 +83,7 @@ cdef int scan_read(Files* files, const char* directory, uint64_t id, bint direct
         scan.image = <uint8_t*>memory
         if <uint64_t>size < scan.bytes:
             memset(scan.image + scan.bytes - BLOCK_BYTES, 0, BLOCK_BYTES)
-        read_blocks(files, fd, scan.image, scan.bytes)
+        read_blocks(files, fd, scan)
     files.close(files.self, fd)
     return OK
 

@@ -25,7 +25,7 @@ cdef enum:
     PATH_BYTES_MAX = 4096
     DETAIL_BYTES = 512
     SLOTS = 2                      # writes in flight
-    SPARES_MAX = 16
+    SPARES_MAX = 64
     GROUP_TABLE = 2 * GROUPS_MAX   # live groups and tombstones
     GROUP_HASH = 4 * GROUPS_MAX
     COLD_SEGMENTS = 8              # whose index is kept for cold reads
@@ -102,6 +102,7 @@ cdef struct PlanSlot:
     bint done
     int error
     uint64_t number
+    uint64_t bytes
     wsn_t last
     Segment* segment
     bint is_footer

@@ -88,7 +88,8 @@ cdef struct WalStatus:
 
 # Opens and recovers `path` (which exists and is locked by the caller), starts a new segment with a
 # higher boot number and makes it durable.  NULL and *status, with report.detail saying why.
-# `report` belongs to the log and lives until wal_close.  Calling thread: any, once.
+# `report` belongs to the log and lives until wal_close; that of a failure lives until this thread's
+# next wal_open.  Calling thread: any, once.
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil
 # Writes in flight must have been completed.  Does not sync.
@@ -110,6 +111,9 @@ cdef uint64_t wal_pending_bytes(Wal* wal) noexcept nogil     # appended, not yet
 # ERR_POISONED.  With `mark`, a bare mark is planned when nothing is pending and `flushed` has moved
 # since the last header said it.
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil
+# Whether the next plan finds a segment ready.  If not, wal_plan fills one first, in the calling thread,
+# which takes as long as the disk needs: an owner that must not stall asks here and lets wal_prepare do it.
+cdef bint wal_ready(Wal* wal) noexcept nogil
 # The result of plan `number`: 0 or a positive errno.  After a failure the log is poisoned for ever
 # (P5): flushed moves no more, plans and appends are refused.
 cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil

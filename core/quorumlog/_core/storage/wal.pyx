@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.checks cimport check2
+from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
                                           OK)
@@ -24,7 +24,7 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
@@ -39,8 +39,14 @@ cdef enum:
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
 
-# What an open that failed has to say; overwritten by the next one.
-cdef WalReport failure
+# What an open that failed has to say; overwritten by the next one of the same thread.
+cdef extern from *:
+    """
+    static _Thread_local _Alignas(16) char ql_wal_failure[1024];
+    static char *ql_wal_failure_room(void) { return ql_wal_failure; }
+    """
+    char ql_wal_failure[1024]
+    char* failure_room "ql_wal_failure_room"() noexcept nogil
 
 
 # Opening and closing ----------------------------------------------------------------------------------
@@ -123,13 +129,15 @@ cdef int begin_writing(Wal* wal, uint64_t said) noexcept nogil:
 cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
                    const WalReport** report, int* status) noexcept nogil:
     cdef Wal* wal
+    cdef WalReport* failure = <WalReport*>failure_room()
     cdef uint64_t said = 0
-    memset(&failure, 0, sizeof(failure))
-    report[0] = &failure
+    check(sizeof(WalReport) <= sizeof(ql_wal_failure), b"Q-WAL-13 a report fits its room")
+    memset(failure, 0, sizeof(WalReport))
+    report[0] = failure
     status[0] = ERR_USAGE
     if options.segment_bytes < MIB or options.segment_bytes > 2048 * <uint64_t>MIB \
             or options.segment_bytes % MIB != 0 or strlen(path) > PATH_BYTES_MAX - 64:
-        snprintf(failure.detail, sizeof(failure.detail),
+        snprintf(failure.detail, DETAIL_BYTES,
                  b"segments are 1 MiB to 2 GiB and a multiple of 1 MiB; a path has at most 4,032 bytes")
         return NULL
     status[0] = ERR_MEMORY
@@ -142,7 +150,7 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     wal.sync_group_bytes_max = options.sync_group_bytes_max
     if wal.sync_group_bytes_max > BATCH_BODY_BYTES_MAX or wal.sync_group_bytes_max == 0:
         wal.sync_group_bytes_max = BATCH_BODY_BYTES_MAX
-    wal.spare_segments = options.spare_segments if options.spare_segments <= 8 else 8
+    wal.spare_segments = min(options.spare_segments, <uint32_t>SPARES_MAX)
     wal.direct = options.direct
     wal.cache_bytes = options.cache_bytes
     status[0] = allocate(wal)
@@ -256,7 +264,8 @@ cdef int append_own(Wal* wal, uint8_t kind, group_t group, index_t first, term_t
     batch.group = group
     batch.first = first
     batch.term = term
-    memcpy(batch.body, body, body_bytes)
+    if body_bytes != 0:
+        memcpy(batch.body, body, body_bytes)
     batch.body_crc = crc32c(0, batch.body, body_bytes)
     batch_stamp(batch)
     wsn[0] = append(wal, batch)
@@ -388,6 +397,7 @@ cdef void give_out(Wal* wal, PlanSlot* slot, WritePlan* plan) noexcept nogil:
     plan.bytes = 0
     for i in range(slot.part_count):
         plan.bytes += slot.parts[i].iov_len
+    slot.bytes = plan.bytes
     plan.offset = segment.end - plan.bytes
     plan.synced_by_write = slot.part_count == 1 and slot.parts[0].iov_base == slot.staging \
         and segment.direct_fd >= 0
@@ -422,6 +432,15 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept n
     if status == ERR_AGAIN:
         return plan_footer(wal, slot)
     return status
+
+
+cdef bint wal_ready(Wal* wal) noexcept nogil:
+    cdef bint ready = wal.active != NULL
+    if not ready:
+        lock(&wal.spare_mutex)
+        ready = wal.spares.count > 0
+        unlock(&wal.spare_mutex)
+    return ready
 
 
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
@@ -505,6 +524,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
         store_u32(&wal.poisoned, 1)
     else:
         add_u64_relaxed(&wal.syncs, 1)
+        add_u64_relaxed(&wal.bytes_written, slot.bytes)
     if mutant(b"flushed-is-the-newest") and error == 0 and slot.last > load_u64(&wal.flushed):
         store_u64(&wal.flushed, slot.last)
     while again:
@@ -537,7 +557,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
         result = wal.files.sync(wal.files.self, plan.fd)
     if result < 0:
         return <int>-result
-    add_u64_relaxed(&wal.bytes_written, plan.bytes)
     return 0
 
 
@@ -573,4 +592,6 @@ cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil:
     out.syncs = load_u64(&wal.syncs)
     out.bytes_written = load_u64(&wal.bytes_written)
     out.segments = wal.segment_count
+    lock(&wal.spare_mutex)             # the preparing thread makes more
     out.spare_segments = wal.spares.count
+    unlock(&wal.spare_mutex)

@@ -5,15 +5,15 @@ from quorumlog._core.bridge.batch import BatchView
 
 class LogCore:
     path: str
-    def __init__(
-        self,
+    def __new__(
+        cls,
         path: str,
         segment_bytes: int,
         spare_segments: int,
         memory_bytes: int,
         cache_bytes: int,
         direct: bool,
-    ) -> None: ...
+    ) -> LogCore: ...
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
