@@ -52,7 +52,7 @@ soak: $(BUILT)  ## kill -9 in a loop on real processes; ROUNDS=50
 	QUORUMLOG_ROUNDS=$(ROUNDS) $(PYTEST) --timeout=0 -m processes tests/processes
 
 crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of pending sectors
-	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k crash tests
+	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k "crash or corruption" tests
 
 fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in CI
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k fuzz tests

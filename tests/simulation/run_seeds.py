@@ -25,5 +25,5 @@ def main(first: int, count: int, stride: int) -> int:
 
 
 if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(arguments[0], arguments[1] if len(arguments) > 1 else 1, arguments[2] if len(arguments) > 2 else 1))
+    first, count, stride = ([int(argument) for argument in sys.argv[1:]] + [1, 1])[:3]
+    sys.exit(main(first, count, stride))

@@ -1,6 +1,9 @@
-"""Each wrong behaviour of docs/testing.md is seen by the simulation.  Needs the build profile `mutants`:
+"""Each wrong behaviour of docs/testing.md is seen by the simulation.
 
-    QUORUMLOG_BUILD=mutants python setup.py --quiet build --build-base build/mutants --build-lib build/mutants/lib
+Needs the build profile `mutants`:
+
+    QUORUMLOG_BUILD=mutants python setup.py build --build-base build/mutants \
+        --build-lib build/mutants/lib
     PYTHONPATH=build/mutants/lib python -m pytest tests/simulation/test_mutants.py
 """
 
@@ -22,8 +25,8 @@ CHUNK = 25
 MUTANTS = (
     "commit-by-counting-alone", "own-append-counts-at-once", "vote-not-saved", "speak-before-saved",
     "commit-beyond-verified", "truncate-on-match", "ack-the-last-index", "ack-before-flushed",
-    "read-on-a-fresh-leader", "read-without-a-round", "vote-for-any-log", "vote-twice", "flushed-is-the-newest",
-    "trust-the-page-cache", "apply-repeated",
+    "read-on-a-fresh-leader", "read-without-a-round", "vote-for-any-log", "vote-twice",
+    "flushed-is-the-newest", "trust-the-page-cache", "apply-repeated",
 )
 
 
@@ -31,8 +34,8 @@ def first_failure(mutant: str) -> str | None:
     """The first seed that sees it, and how."""
     for first in range(1, SEEDS + 1, CHUNK):
         run = subprocess.run(
-            [sys.executable, str(HERE / "run_seeds.py"), str(first), str(CHUNK)], capture_output=True, text=True,
-            check=False, env={**os.environ, "QUORUMLOG_MUTANT": mutant},
+            [sys.executable, str(HERE / "run_seeds.py"), str(first), str(CHUNK)],
+            capture_output=True, text=True, check=False, env={**os.environ, "QUORUMLOG_MUTANT": mutant},
         )
         lines = [json.loads(line) for line in run.stdout.splitlines()]
         assert lines, run.stderr

@@ -41,8 +41,12 @@ cdef int collect_name(void* context, const char* name) noexcept nogil:
 cdef bint sector_differs(const Page* page, uint32_t sector):
     cdef char zeros[SECTOR_BYTES]
     memset(zeros, 0, SECTOR_BYTES)
-    cdef const char* current = <const char*>page.current + sector * SECTOR_BYTES if page.current != NULL else zeros
-    cdef const char* durable = <const char*>page.durable + sector * SECTOR_BYTES if page.durable != NULL else zeros
+    cdef const char* current = zeros
+    cdef const char* durable = zeros
+    if page.current != NULL:
+        current = <const char*>page.current + sector * SECTOR_BYTES
+    if page.durable != NULL:
+        durable = <const char*>page.durable + sector * SECTOR_BYTES
     return memcmp(current, durable, SECTOR_BYTES) != 0
 
 
@@ -153,7 +157,8 @@ cdef class VirtualDisk:
         if fates == NULL:
             raise MemoryError
         disk_fates(self.disk, fates, count)
-        found = [(fates[i].inode, None if fates[i].sector == SIZE_FATE else fates[i].sector) for i in range(count)]
+        found = [(fates[i].inode,
+                  None if fates[i].sector == SIZE_FATE else fates[i].sector) for i in range(count)]
         free(fates)
         return found
 

@@ -54,7 +54,7 @@ cdef void choose_host(World* world, Client* client) noexcept nogil:
     else:
         client.target = <uint32_t>prng_below(&world.prng, world.options.node_count)
     client.sent = client.acked
-    client.retry_ns = world.now_ns + 4 * world.options.election_timeout_ns
+    client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
 
 
 cdef void read_somewhere(World* world) noexcept nogil:
@@ -85,8 +85,9 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     if world.now_ns >= client.retry_ns:
         choose_host(world, client)
     host = &world.hosts[client.target]
-    while (host.up and host.paused_until_ns <= world.now_ns and world.ledger.failure[0] == 0
-            and client.sent < client.acked + world.options.window):
+    if not host.up or host.paused_until_ns > world.now_ns:
+        return
+    while client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
         client.sent += 1
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_PROPOSE

@@ -108,7 +108,8 @@ cdef Inode* disk_find(const Disk* disk, const char* path) noexcept nogil      # 
 cdef void disk_collect(Disk* disk) noexcept nogil
 # For a writer that performs write and sync at different times: the write is pending even through a
 # synced descriptor, and the sync may be of one range.
-cdef int64_t disk_write_pending(Disk* disk, int fd, const iovec* parts, int count, uint64_t offset) noexcept nogil
+cdef int64_t disk_write_pending(Disk* disk, int fd, const iovec* parts, int count,
+                                uint64_t offset) noexcept nogil
 cdef int disk_sync_range(Disk* disk, int fd, uint64_t offset, uint64_t size) noexcept nogil
 # Carries a recorded call out on another disk that has the same inodes.
 cdef int disk_replay(Disk* disk, const Recorded* call) noexcept nogil

@@ -107,7 +107,8 @@ cdef int descriptor_new(Disk* disk, uint64_t inode, int mode, bint locked) noexc
 # --- faults and the record --------------------------------------------------------------
 
 cdef void disk_fail(Disk* disk, int operation, uint64_t after, int error, bint forever) noexcept nogil:
-    check2(operation >= 0 and operation < DISK_OPERATIONS, b"Q-DISK-02 there is such an operation", operation, error)
+    check2(operation >= 0 and operation < DISK_OPERATIONS, b"Q-DISK-02 there is such an operation", operation,
+           error)
     disk.faults[operation].after = after
     disk.faults[operation].error = error
     disk.faults[operation].forever = forever
@@ -344,7 +345,8 @@ cdef uint64_t used_bytes(const Disk* disk) noexcept nogil:
     return used
 
 
-cdef void write_one(Disk* disk, Inode* inode, const void* data, uint64_t size, uint64_t offset) noexcept nogil:
+cdef void write_one(Disk* disk, Inode* inode, const void* data, uint64_t size,
+                    uint64_t offset) noexcept nogil:
     cdef Recorded* call
     if size == 0:
         return
@@ -358,7 +360,8 @@ cdef void write_one(Disk* disk, Inode* inode, const void* data, uint64_t size, u
         memcpy(call.data, data, size)
 
 
-cdef int direct_status(const Descriptor* descriptor, const iovec* parts, int count, uint64_t offset) noexcept nogil:
+cdef int direct_status(const Descriptor* descriptor, const iovec* parts, int count,
+                       uint64_t offset) noexcept nogil:
     cdef int i
     if not descriptor.mode & FILE_DIRECT:
         return 0
@@ -368,7 +371,8 @@ cdef int direct_status(const Descriptor* descriptor, const iovec* parts, int cou
     return 0 if offset % SECTOR_BYTES == 0 else -EINVAL
 
 
-cdef int64_t disk_write_pending(Disk* disk, int fd, const iovec* parts, int count, uint64_t offset) noexcept nogil:
+cdef int64_t disk_write_pending(Disk* disk, int fd, const iovec* parts, int count,
+                                uint64_t offset) noexcept nogil:
     cdef Descriptor* descriptor = descriptor_of(disk, fd)
     cdef Inode* inode
     cdef uint64_t total = 0

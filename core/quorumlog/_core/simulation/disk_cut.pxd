@@ -18,7 +18,7 @@ cdef enum:
 cdef void disk_power_cut(Disk* disk, Prng* prng) noexcept nogil
 # The open fates, in a fixed order; counts beyond `capacity` too.
 cdef uint32_t disk_fates(const Disk* disk, OpenFate* fates, uint32_t capacity) noexcept nogil
-# The same with the fates given (SectorFate each; kept or old for a size) in the order of disk_fates, and with the
-# first `changes_kept` of the pending changes of names.  `garbage` is drawn from for spoilt sectors.
+# The same with the fates given (SectorFate each; kept or old for a size) in the order of disk_fates, and
+# with the first `changes_kept` of the pending changes of names.  `garbage` is drawn from for spoilt sectors.
 cdef void disk_cut_as(Disk* disk, const uint8_t* fates, uint32_t count, uint32_t changes_kept,
                       Prng* garbage) noexcept nogil

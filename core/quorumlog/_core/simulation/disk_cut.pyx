@@ -9,7 +9,8 @@ from quorumlog._core.simulation.names cimport (
     disk_settle_names, name_directory, names_change, names_copy, names_find,
 )
 from quorumlog._core.simulation.pages cimport (
-    SECTOR_BYTES, SECTOR_GARBAGE, SECTOR_KEPT, SECTOR_OLD, PagedFile, paged_cut, paged_settle, paged_undurable,
+    SECTOR_BYTES, SECTOR_GARBAGE, SECTOR_KEPT, SECTOR_OLD, PagedFile, paged_cut, paged_settle,
+    paged_undurable,
 )
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t

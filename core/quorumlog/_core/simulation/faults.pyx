@@ -66,7 +66,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
         options.healed_ns = 30 * options.election_timeout_ns
     if options.progress == 0:
         options.progress = 3
-    # One batch in a message, in some seeds: a leader's old entries then arrive before its own term's (Figure 8).
+    # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
     options.append_bytes_max = 1 if prng_chance(&prng, 1, 3) else 65536
     options.cache_bytes = 0 if prng_chance(&prng, 1, 3) else 1 << 20
     options.client_ns = (2 + prng_below(&prng, 20)) * MILLISECOND
@@ -156,7 +156,7 @@ cdef void fault_turn(World* world) noexcept nogil:
         fail_disk(world, host)
     elif takes(&drawn, o.weight_pause):
         world.pauses += 1
-        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 6 * o.election_timeout_ns)
+        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 12 * o.election_timeout_ns)
     elif host.up and host_compact(world, host):
         host_plan(world, host)
 

@@ -5,6 +5,7 @@ batches once each in the same order.  Sessions are the product's.
 """
 
 from quorumlog._core.base.checks cimport check
+from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
@@ -49,7 +50,7 @@ cdef void answer_client(World* world, Host* host, const Batch* batch, int admiss
         return
     if (admission == ADMIT_APPLY or admission == ADMIT_REPEATED) and batch.sequence == client.acked + 1:
         client.acked += 1
-        client.retry_ns = world.now_ns + 4 * world.options.election_timeout_ns
+        client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
         world.acked += 1
         if world.healed:
             client.acked_healed += 1
@@ -75,13 +76,15 @@ cdef void host_apply(World* world, Host* host) noexcept nogil:
         if batch == NULL:
             return
         if batch.first != host.applied + 1:
-            ledger_fail(world.ledger, b"a read gives another batch", host.number, batch.first, host.applied + 1)
+            ledger_fail(world.ledger, b"a read gives another batch", host.number, batch.first,
+                        host.applied + 1)
         apply_one(world, host, batch)
         batch_drop(batch)
         log_pin(&host.log, host.applied + 1)
 
 
-cdef void host_answer_read(World* world, Host* host, uint64_t number, index_t index, int status) noexcept nogil:
+cdef void host_answer_read(World* world, Host* host, uint64_t number, index_t index,
+                           int status) noexcept nogil:
     cdef PendingRead* read = &world.reads[number % READS_MAX]
     if read.number != number or read.host != host.number or read.incarnation != host.incarnation:
         return

@@ -1,4 +1,4 @@
-"""The log writer of a simulated node: carries out plans in virtual time, sector by sector at the mercy of crashes."""
+"""The log writer of a simulated node: plans in virtual time, sector by sector at the mercy of crashes."""
 
 from quorumlog._core.simulation.schedule cimport Occurrence
 from quorumlog._core.simulation.world_state cimport Host, World

@@ -79,7 +79,8 @@ cdef struct Ledger:
 
 cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil
 cdef void ledger_close(Ledger* ledger) noexcept nogil
-cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a, uint64_t b) noexcept nogil
+cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
+                      uint64_t b) noexcept nogil
 cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil
 # A record went to the write-ahead log of `node`.
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil
@@ -103,6 +104,7 @@ cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint6
 cdef void ledger_acked(Ledger* ledger, index_t last) noexcept nogil
 cdef void ledger_read(Ledger* ledger, uint32_t node, index_t index, index_t at_least) noexcept nogil
 # One step of every state machine's hash; the ledger's and the hosts' alike.
-cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence, uint64_t body_crc) noexcept nogil
+cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
+                           uint64_t body_crc) noexcept nogil
 # Identity of a batch's content: what it carries, not where.
 cdef uint64_t content_of(const Batch* batch) noexcept nogil

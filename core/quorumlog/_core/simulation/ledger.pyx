@@ -22,7 +22,8 @@ cdef uint64_t mix(uint64_t hash, uint64_t value) noexcept nogil:
     return hash ^ (hash >> 29)
 
 
-cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence, uint64_t body_crc) noexcept nogil:
+cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
+                           uint64_t body_crc) noexcept nogil:
     return mix(mix(mix(hash, session + 1), sequence + 1), body_crc + 1)
 
 
@@ -30,7 +31,8 @@ cdef uint64_t content_of(const Batch* batch) noexcept nogil:
     return applied_step(batch.kind, batch.session, batch.sequence, batch.body_crc)
 
 
-cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a, uint64_t b) noexcept nogil:
+cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
+                      uint64_t b) noexcept nogil:
     if ledger.failure[0] == 0:
         snprintf(ledger.failure, FAILURE_BYTES, b"%s (node %u; %llu, %llu)", sentence, node + 1,
                  <unsigned long long>a, <unsigned long long>b)
@@ -44,7 +46,8 @@ cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
     ledger.leader_of_term = <uint32_t*>calloc(TERMS_MAX, sizeof(uint32_t))
     ledger.issued_capacity = 1024
     ledger.issued = <Issued*>calloc(ledger.issued_capacity, sizeof(Issued))
-    check(ledger.leader_of_term != NULL and ledger.issued != NULL, b"Q-LEDGER-02 there is memory for the ledger")
+    check(ledger.leader_of_term != NULL and ledger.issued != NULL,
+          b"Q-LEDGER-02 there is memory for the ledger")
     for i in range(node_count):
         ledger.accounts[i].head = 1
     return ledger
@@ -93,7 +96,9 @@ cdef Committed* committed_at(const Ledger* ledger, index_t index) noexcept nogil
             low = middle + 1
         else:
             high = middle
-    return &ledger.committed[low] if low < ledger.committed_count and ledger.committed[low].first <= index else NULL
+    if low < ledger.committed_count and ledger.committed[low].first <= index:
+        return &ledger.committed[low]
+    return NULL
 
 
 # --- what is written --------------------------------------------------------------------
@@ -135,7 +140,8 @@ cdef void match_logs(Ledger* ledger, uint32_t node, const Kept* entry, const Kep
             issued_grow(ledger)
         return
     if issued.last != entry.last or issued.content != entry.content:
-        ledger_fail(ledger, b"log matching: the same index and term hold different batches", node, entry.first,
+        ledger_fail(ledger, b"log matching: the same index and term hold different batches", node,
+                    entry.first,
                     entry.term)
     if before == NULL:
         return                     # compacted: not known
@@ -143,7 +149,8 @@ cdef void match_logs(Ledger* ledger, uint32_t node, const Kept* entry, const Kep
         issued.before_first = before.first
         issued.before_term = before.term
     elif issued.before_first != before.first or issued.before_term != before.term:
-        ledger_fail(ledger, b"log matching: equal batches have different predecessors", node, entry.first, entry.term)
+        ledger_fail(ledger, b"log matching: equal batches have different predecessors", node, entry.first,
+                    entry.term)
 
 
 cdef void keep(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
@@ -251,7 +258,8 @@ cdef void note_vote(Ledger* ledger, uint32_t node, const GroupStatus* status, ws
 
 # --- what is elected and committed ------------------------------------------------------
 
-cdef void check_leader(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log) noexcept nogil:
+cdef void check_leader(Ledger* ledger, uint32_t node, const GroupStatus* status,
+                       const GroupLog* log) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
     cdef term_t term
     cdef int64_t i
@@ -264,16 +272,19 @@ cdef void check_leader(Ledger* ledger, uint32_t node, const GroupStatus* status,
     ledger.leader_of_term[status.term] = node + 1
     if account.role == ROLE_LEADER and account.term == status.term:
         if account.truncated:
-            ledger_fail(ledger, b"leader append-only: a leader dropped entries", node, status.term, status.last)
+            ledger_fail(ledger, b"leader append-only: a leader dropped entries", node, status.term,
+                        status.last)
         return
-    # Leader completeness: all that was committed in earlier terms is in the log; by log matching the newest tells.
+    # Leader completeness: all that was committed in earlier terms is in the log; log matching says that the
+    # newest is enough to look at.
     i = <int64_t>ledger.committed_count - 1
     while i >= 0 and ledger.committed[i].seen_term >= status.term:
         i -= 1
     if i < 0 or ledger.committed[i].last < log.first:
         return
     if log_term(log, ledger.committed[i].last, &term) != OK or term != ledger.committed[i].term:
-        ledger_fail(ledger, b"leader completeness: a committed batch is missing", node, ledger.committed[i].last,
+        ledger_fail(ledger, b"leader completeness: a committed batch is missing", node,
+                    ledger.committed[i].last,
                     status.term)
 
 
@@ -304,8 +315,8 @@ cdef const Kept* durable_end(const Account* account) noexcept nogil:
 
 
 cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
-    """Leader completeness beforehand (Figure 8): no node that lacks a committed batch finds a quorum of logs that are
-    not ahead of its own."""
+    """Leader completeness beforehand (Figure 8): no node that lacks a committed batch finds a quorum of logs
+    that are not ahead of its own."""
     cdef const Account* account
     cdef const Kept* end
     cdef const Kept* other
@@ -323,7 +334,8 @@ cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept*
             if end == NULL or ahead(&account.kept[account.kept_count - 1], end):
                 votes += 1
         if 2 * votes > ledger.node_count:
-            ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first, entry.term)
+            ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first,
+                        entry.term)
 
 
 cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t seen_term) noexcept nogil:
@@ -336,7 +348,8 @@ cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t se
     check_nobody_else_could_win(ledger, node, entry)
     if ledger.committed_count == ledger.committed_capacity:
         ledger.committed_capacity = 2 * ledger.committed_capacity + 256
-        ledger.committed = <Committed*>realloc(ledger.committed, ledger.committed_capacity * sizeof(Committed))
+        ledger.committed = <Committed*>realloc(ledger.committed,
+                                               ledger.committed_capacity * sizeof(Committed))
         check(ledger.committed != NULL, b"Q-LEDGER-06 there is memory for what is committed")
     committed = &ledger.committed[ledger.committed_count]
     committed.first = entry.first
@@ -456,7 +469,8 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil:
 cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil:
     cdef Committed* committed = committed_at(ledger, last)
     if committed == NULL or committed.last != last:
-        ledger_fail(ledger, b"something was applied that is not committed", node, last, ledger_committed_last(ledger))
+        ledger_fail(ledger, b"something was applied that is not committed", node, last,
+                    ledger_committed_last(ledger))
     elif committed.applied_hash == 0:
         committed.applied_hash = applied_hash
     elif committed.applied_hash != applied_hash:

@@ -15,6 +15,7 @@ cdef void name_directory(const char* path, char* out) noexcept nogil
 # Makes the change in a list of names.
 cdef void names_change(Names* names, const NameChange* change) noexcept nogil
 # Makes it in the cached names and notes it as pending.
-cdef void disk_change(Disk* disk, int operation, const char* path, const char* target, uint64_t inode) noexcept nogil
+cdef void disk_change(Disk* disk, int operation, const char* path, const char* target,
+                      uint64_t inode) noexcept nogil
 # The first `limit` pending changes of `directory` become durable.
 cdef void disk_settle_names(Disk* disk, const char* directory, uint32_t limit) noexcept nogil

@@ -6,7 +6,8 @@ those of different directories are independent of each other.
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.simulation.disk cimport (
-    DISK_CREATE, DISK_MAKE_DIRECTORY, DISK_PATH_BYTES, DISK_REMOVE, DISK_RENAME, Disk, Name, NameChange, Names,
+    DISK_CREATE, DISK_MAKE_DIRECTORY, DISK_PATH_BYTES, DISK_REMOVE, DISK_RENAME, Disk, Name,
+    NameChange, Names,
 )
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
@@ -93,7 +94,8 @@ cdef void names_change(Names* names, const NameChange* change) noexcept nogil:
         strcpy(names.names[at].path, change.target)
 
 
-cdef void disk_change(Disk* disk, int operation, const char* path, const char* target, uint64_t inode) noexcept nogil:
+cdef void disk_change(Disk* disk, int operation, const char* path, const char* target,
+                      uint64_t inode) noexcept nogil:
     cdef NameChange* change
     if disk.change_count == disk.change_capacity:
         disk.change_capacity = 2 * disk.change_capacity + 8

@@ -1,4 +1,4 @@
-"""The virtual network: loss, duplication, delay (and so reordering), and links that are cut in either direction."""
+"""The virtual network: loss, duplication, delay (and so reordering), links cut in either direction."""
 
 from quorumlog._core.base.prng cimport Prng
 from quorumlog._core.base.types cimport NODES_MAX

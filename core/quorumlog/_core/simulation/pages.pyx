@@ -203,7 +203,7 @@ cdef void paged_sync_failed(PagedFile* file) noexcept nogil:
 
 
 cdef uint32_t paged_undurable(const PagedFile* file, uint64_t* sectors, uint32_t capacity) noexcept nogil:
-    """Numbers of the sectors a power cut may take, in the order of the writes; counts beyond `capacity` too."""
+    """Numbers of the sectors a power cut may take, in the order of writes; counts beyond `capacity` too."""
     cdef uint32_t i, sector
     cdef uint32_t count = 0
     cdef const Page* page
@@ -255,7 +255,8 @@ cdef void paged_cut(PagedFile* file, uint64_t size) noexcept nogil:
     file.durable_size = size
 
 
-cdef void paged_overwrite(PagedFile* file, const uint8_t* data, uint64_t size, uint64_t offset) noexcept nogil:
+cdef void paged_overwrite(PagedFile* file, const uint8_t* data, uint64_t size,
+                          uint64_t offset) noexcept nogil:
     check2(file.dirty_count == 0 and offset + size <= file.size,
            b"Q-PAGES-07 corruption is for synced bytes within the file", offset, size)
     paged_write(file, data, size, offset)

@@ -18,8 +18,9 @@ from quorumlog._core.simulation.ledger cimport (
     ledger_close, ledger_committed_last, ledger_fail, ledger_open,
 )
 from quorumlog._core.simulation.schedule cimport (
-    OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH, OCCURS_IDLE,
-    OCCURS_REACHABLE, OCCURS_START, OCCURS_TIME, Occurrence, schedule_add, schedule_close, schedule_next,
+    OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH,
+    OCCURS_IDLE, OCCURS_REACHABLE, OCCURS_START, OCCURS_TIME,
+    Occurrence, schedule_add, schedule_close, schedule_next,
 )
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, Host, Parcel, World, WorldOptions
 from quorumlog._core.storage.batch cimport pool_close, pool_open
@@ -30,7 +31,7 @@ from libc.string cimport memset
 
 cdef enum:
     WIRE_BYTES = 1 << 30
-    STUPOR_NS = 3000000        # within which a node that stood still does what it has missed
+    STUPOR_NS = 40000000       # within which a node that stood still does what it has missed
 
 
 cdef void note(World* world, uint64_t a, uint64_t b) noexcept nogil:
@@ -75,7 +76,9 @@ cdef void on_reachable(World* world, Host* host, const Occurrence* occurrence) n
     cdef Event event
     memset(&event, 0, sizeof(Event))
     # What is true now: a connection's end is never reported after its return.
-    event.kind = EVENT_UNREACHABLE if world.network.cut[host.number][occurrence.number - 1] else EVENT_REACHABLE
+    event.kind = EVENT_REACHABLE
+    if world.network.cut[host.number][occurrence.number - 1]:
+        event.kind = EVENT_UNREACHABLE
     event.peer = occurrence.number
     host_step(world, host, &event)
 
@@ -165,7 +168,8 @@ cdef void check_end(World* world) noexcept nogil:
     for i in range(world.options.node_count):
         host = &world.hosts[i]
         if not host.up or host.applied + world.options.window * 16 * world.options.client_count < settled:
-            ledger_fail(world.ledger, b"a node did not catch up in the healed phase", i, host.applied, settled)
+            ledger_fail(world.ledger, b"a node did not catch up in the healed phase", i, host.applied,
+                        settled)
 
 
 # --- the run ----------------------------------------------------------------------------
@@ -175,7 +179,7 @@ cdef World* world_open(const WorldOptions* options) noexcept nogil:
     cdef uint32_t i
     check(world != NULL, b"Q-WORLD-02 there is memory for a world")
     world.options = options[0]
-    check2(options.node_count >= 1 and options.node_count <= NODES_MAX and options.client_count <= CLIENTS_MAX,
+    check2(1 <= options.node_count <= NODES_MAX and options.client_count <= CLIENTS_MAX,
            b"Q-WORLD-03 a world has a bounded number of nodes and clients", options.node_count,
            options.client_count)
     prng_seed(&world.prng, options.seed)

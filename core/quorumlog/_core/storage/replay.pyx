@@ -108,8 +108,8 @@ cdef void ends_cut(Track* track, index_t last) noexcept nogil:
 
 
 cdef void cut_whole(Track* track, GroupMark* mark, index_t last) noexcept nogil:
-    """The same where records are lost: `last` is a batch end of the log as it was then, perhaps not of what is
-    left of it, and a batch is never split.  Where no end is known any more, nothing is intact."""
+    """The same where records are lost: `last` is a batch end of the log as it was then, perhaps not of what
+    is left of it, and a batch is never split.  Where no end is known any more, nothing is intact."""
     if last >= mark.last:
         return
     ends_cut(track, last)
@@ -299,8 +299,10 @@ cdef WalGroup* group_of(Replay* replay, const Item* item) noexcept nogil:
             if replay.checkpointed:            # its open record is lost, and what else we don't know
                 track.severed = True
                 # Only a list names it: its open record is one of the missing ones, whichever.
-                track.severed_proved = (group.appended.newest_wsn <= replay.proved if group.appended.newest_wsn != 0
-                                        else newest_missing(replay, replay.proved) != 0)
+                if group.appended.newest_wsn != 0:
+                    track.severed_proved = group.appended.newest_wsn <= replay.proved
+                else:
+                    track.severed_proved = newest_missing(replay, replay.proved) != 0
                 explain_missing(replay, group.appended.newest_wsn)
             elif item.state == ITEM_VALID and kind_has_entries(item.event.kind):
                 group.appended.first = item.event.first
