@@ -145,9 +145,9 @@ cdef Batch* seal_packed(object buffer, object offsets, BatchPool* pool) except N
 cdef Batch* seal_payloads(object payloads, BatchPool* pool) except NULL:
     if isinstance(payloads, list):
         return seal_list(payloads, pool)
-    if isinstance(payloads, tuple) and len(payloads) == 2 and not isinstance(payloads[0], bytes):
-        return seal_packed(payloads[0], payloads[1], pool)
-    if isinstance(payloads, tuple) and len(payloads) == 2 and not isinstance(payloads[1], bytes):
+    # A pair is (buffer, offsets), but for two bytes, which are two entries.
+    if isinstance(payloads, tuple) and len(payloads) == 2 and not (
+            isinstance(payloads[0], bytes) and isinstance(payloads[1], bytes)):
         return seal_packed(payloads[0], payloads[1], pool)
     if isinstance(payloads, (bytes, bytearray, memoryview, str)):
         raise errors.UsageError("submit_many takes a list of bytes, or (buffer, offsets)")

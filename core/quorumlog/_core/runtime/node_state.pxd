@@ -114,7 +114,6 @@ cdef struct Node:
     Identity identity
     KnownPeers known_peers
     char path[4096]
-    char failure_detail[512]
     int lock_fd
     Wal* wal
     const WalReport* report
