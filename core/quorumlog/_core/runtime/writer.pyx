@@ -18,7 +18,9 @@ from quorumlog._core.runtime.threads cimport thread_join, thread_start, thread_s
 from quorumlog._core.runtime.uring cimport (
     Uring, uring_close, uring_completed, uring_open, uring_sync, uring_wait, uring_write,
 )
-from quorumlog._core.storage.wal cimport WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_execute, wal_prepare
+from quorumlog._core.storage.wal cimport (
+    WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_bytes_written, wal_execute, wal_prepare, wal_spares_are_low,
+)
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int start, int flags)
@@ -41,6 +43,9 @@ cdef enum SlotState:
 cdef enum:
     PREPARE_RETRY_NS = 1000000000      # after a failure, such as a full disk
     PREPARE_NICE = 10
+    STEPS_A_LOOK = 16                  # of at most 1 MiB, between two looks at what the log writes
+    LOOK_NS = 5000000
+    LULL_BYTES = 256 << 10             # written in LOOK_NS: 50 MB/s
 
 cdef struct Slot:
     int state
@@ -192,8 +197,19 @@ cdef bint in_kernel(const Writer* writer) noexcept nogil:
 # --- Preparing segments ---------------------------------------------------------------------
 
 
+cdef void wait_for_a_lull(Writer* writer) noexcept nogil:
+    """While the log is being written, preparing more than what is needed next would take its disk."""
+    cdef uint64_t before
+    while not load_u32(&writer.stopping) and not wal_spares_are_low(writer.wal):
+        before = wal_bytes_written(writer.wal)
+        futex_wait(&writer.stopping, 0, LOOK_NS)
+        if wal_bytes_written(writer.wal) - before < LULL_BYTES:
+            return
+
+
 cdef void* prepare_segments(void* argument) noexcept nogil:
     cdef Writer* writer = <Writer*>argument
+    cdef uint32_t step = 0
     cdef int status
     thread_step_back(PREPARE_NICE)
     while not load_u32(&writer.stopping):
@@ -201,6 +217,9 @@ cdef void* prepare_segments(void* argument) noexcept nogil:
         fence()
         status = OK
         while status == OK and not load_u32(&writer.stopping):
+            if step % STEPS_A_LOOK == 0:
+                wait_for_a_lull(writer)
+            step += 1
             status = wal_prepare(writer.wal)
         if not load_u32(&writer.stopping):
             futex_wait(&writer.prepare_wanted, 0, -1 if status == ERR_AGAIN else PREPARE_RETRY_NS)

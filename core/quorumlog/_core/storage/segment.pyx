@@ -146,6 +146,7 @@ cdef void push_spare(Wal* wal, uint64_t id) noexcept nogil:
 cdef int start_preparing(Wal* wal) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef Spares* spares = &wal.spares
+    cdef int direct_fd
     cdef int fd
     segment_path(wal.path, spares.next_id, path)
     fd = wal.files.open(wal.files.self, path, FILE_CREATE)
@@ -154,6 +155,12 @@ cdef int start_preparing(Wal* wal) noexcept nogil:
         return OK
     if fd < 0:
         return status_of(fd)
+    if wal.direct:
+        # Zeros need no copy in the page cache: there they cost thirty times the processor time.
+        direct_fd = wal.files.open(wal.files.self, path, FILE_WRITE | FILE_DIRECT)
+        if direct_fd >= 0:
+            wal.files.close(wal.files.self, fd)
+            fd = direct_fd
     spares.preparing_fd = fd
     spares.preparing_id = spares.next_id
     spares.preparing_bytes = 0

@@ -7,7 +7,7 @@ from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
                                           OK)
 from quorumlog._core.base.mutants cimport mutant
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
+from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, GROUP_NAME_BYTES_MAX, GROUPS_MAX
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
                                             KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
@@ -24,7 +24,8 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
                                               spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SMALL_PLAN_BYTES, SPARES_MAX, STAGING_EXTRA_BYTES, PlanSlot, Segment,
+                                             WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
@@ -38,6 +39,11 @@ cdef enum:
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
+    STAGING_BYTES_MAX = 4 << 20    # of each write in flight; a larger record grows it (planner)
+    SPARES_LOW = 2                 # fewer ready: one is wanted whatever else the disk has to do
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** out, size_t alignment, size_t size)
 
 # What an open that failed has to say; overwritten by the next one of the same thread.
 cdef extern from *:
@@ -80,7 +86,17 @@ cdef void destroy(Wal* wal) noexcept nogil:
     free(wal)
 
 
+cdef uint64_t staging_bytes(const Wal* wal) noexcept nogil:
+    """Where writes go past the page cache, all that one gathers is copied together: measured, a copy and a
+    direct write cost the processor a third of what the page cache costs it (docs/explanation/performance.md)."""
+    if not wal.direct:
+        return SMALL_PLAN_BYTES
+    return (min(wal.sync_group_bytes_max, <uint64_t>STAGING_BYTES_MAX) + STAGING_EXTRA_BYTES + BLOCK_BYTES - 1) \
+        & ~<uint64_t>(BLOCK_BYTES - 1)
+
+
 cdef int allocate(Wal* wal) noexcept nogil:
+    cdef void* zeros = NULL
     cdef int i
     cdef int status = OK
     cold_open(wal)
@@ -93,12 +109,13 @@ cdef int allocate(Wal* wal) noexcept nogil:
     store_u64(&wal.flushed, 0)
     store_u32(&wal.poisoned, 0)
     for i in range(SLOTS):
-        if slot_open(&wal.slots[i]) != OK:
+        if slot_open(&wal.slots[i], staging_bytes(wal)) != OK:
             status = ERR_MEMORY
     wal.pool = pool_open(OWN_POOL_BYTES)
     wal.pending = <Batch**>calloc(PENDING_AT_FIRST, sizeof(Batch*))
     wal.pending_mask = PENDING_AT_FIRST - 1
-    wal.spares.zeros = <uint8_t*>calloc(1, ZEROS_BYTES)
+    if posix_memalign(&zeros, BLOCK_BYTES, ZEROS_BYTES) == 0:
+        wal.spares.zeros = <uint8_t*>memset(zeros, 0, ZEROS_BYTES)
     wal.report = calloc(1, sizeof(WalReport))
     if groups_open(&wal.groups) != OK or wal.pool == NULL or wal.pending == NULL \
             or wal.spares.zeros == NULL or wal.report == NULL:
@@ -560,6 +577,10 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
     return 0
 
 
+cdef uint64_t wal_bytes_written(Wal* wal) noexcept nogil:
+    return load_u64(&wal.bytes_written)
+
+
 # Beside the owner ---------------------------------------------------------------------------------------
 
 cdef int wal_prepare(Wal* wal) noexcept nogil:
@@ -568,6 +589,14 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
     status = spares_step(wal)
     unlock(&wal.prepare_mutex)
     return moving_step(wal) if status == ERR_AGAIN else status
+
+
+cdef bint wal_spares_are_low(Wal* wal) noexcept nogil:
+    cdef bint low
+    lock(&wal.spare_mutex)
+    low = wal.spares.count < min(wal.spare_segments, <uint32_t>SPARES_LOW)
+    unlock(&wal.spare_mutex)
+    return low
 
 
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
