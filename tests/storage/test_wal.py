@@ -113,6 +113,7 @@ def test_a_record_larger_than_a_group_is_staged_too(open_log):
     """It grows the staging block, and what follows is written as before."""
     log = open_log(segment_bytes=32 * MIB, group_bytes=MIB)
     log.open_group(GROUP, b"a")
+    log.settle()
     large, small = entries(3, 2 * MIB, 7), entries(1)
     log.append(GROUP, 1, 1, large)
     log.append(GROUP, 1, 4, small)
