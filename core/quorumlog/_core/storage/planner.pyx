@@ -26,7 +26,7 @@ from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_B
                                              sync_group_bytes, tail_crc)
 from quorumlog._core.storage.groups cimport Event, groups_find, mark_advance
 from quorumlog._core.storage.segment cimport segment_note
-from quorumlog._core.storage.state cimport HEADERS_BYTES, Segment, WalGroup
+from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, STAGING_EXTRA_BYTES, Segment, WalGroup
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -39,6 +39,7 @@ cdef enum:
     FOOTER_ENTRIES_MAX = 349000    # what a body of at most 16 MiB holds
     PARTS_MAX = 4 * GROUP_RECORDS_MAX + 16
     HARD_STATE_BYTES = RECORD_HEADER_BYTES + 16
+    STAGING_BYTES_MAX = 4 << 20    # of each write in flight; a larger record grows it
     GROW_BYTES = 1 << 20
 
 # A plan while it is laid out.
@@ -51,11 +52,20 @@ cdef struct Layout:
     uint64_t written               # bytes laid out so far
 
 
-cdef int slot_open(PlanSlot* slot, uint64_t staging_bytes) noexcept nogil:
+cdef uint64_t staging_bytes(const Wal* wal) noexcept nogil:
+    """Where writes go past the page cache, all that one gathers is copied together: measured, a copy and a
+    direct write cost the processor a third of what the page cache costs it (docs/explanation/performance.md)."""
+    if not wal.direct:
+        return SMALL_PLAN_BYTES
+    return (min(wal.sync_group_bytes_max, <uint64_t>STAGING_BYTES_MAX) + STAGING_EXTRA_BYTES + BLOCK_BYTES - 1) \
+        & ~<uint64_t>(BLOCK_BYTES - 1)
+
+
+cdef int slot_open(const Wal* wal, PlanSlot* slot) noexcept nogil:
     cdef void* memory = NULL
     memset(slot, 0, sizeof(PlanSlot))
-    slot.staging_bytes = staging_bytes
-    if posix_memalign(&memory, BLOCK_BYTES, staging_bytes) == 0:
+    slot.staging_bytes = staging_bytes(wal)
+    if posix_memalign(&memory, BLOCK_BYTES, slot.staging_bytes) == 0:
         slot.staging = <uint8_t*>memory
     memory = NULL
     if posix_memalign(&memory, BLOCK_BYTES, HEADERS_BYTES) == 0:

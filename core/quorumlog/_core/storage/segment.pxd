@@ -22,5 +22,7 @@ cdef int segment_begin(Wal* wal) noexcept nogil
 cdef void segment_rest(Wal* wal, Segment* segment) noexcept nogil
 # Hands head segments that nobody needs to the preparing thread.
 cdef void segments_retire(Wal* wal) noexcept nogil
+# Segments ready to be begun.  Any thread.
+cdef uint32_t spares_ready(Wal* wal) noexcept nogil
 # One step of preparing spares; see wal_prepare.
 cdef int spares_step(Wal* wal) noexcept nogil

@@ -143,6 +143,14 @@ cdef void push_spare(Wal* wal, uint64_t id) noexcept nogil:
     unlock(&wal.spare_mutex)
 
 
+cdef uint32_t spares_ready(Wal* wal) noexcept nogil:
+    cdef uint32_t count
+    lock(&wal.spare_mutex)
+    count = wal.spares.count
+    unlock(&wal.spare_mutex)
+    return count
+
+
 cdef int start_preparing(Wal* wal) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef Spares* spares = &wal.spares

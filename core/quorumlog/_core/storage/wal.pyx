@@ -23,9 +23,8 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
                                               slot_release)
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
-                                              spares_step, status_of)
-from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SMALL_PLAN_BYTES, SPARES_MAX, STAGING_EXTRA_BYTES, PlanSlot, Segment,
-                                             WalGroup, lock,
+                                              spares_ready, spares_step, status_of)
+from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
 from libc.errno cimport EIO
@@ -39,7 +38,6 @@ cdef enum:
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
-    STAGING_BYTES_MAX = 4 << 20    # of each write in flight; a larger record grows it (planner)
     SPARES_LOW = 2                 # fewer ready: one is wanted whatever else the disk has to do
 
 cdef extern from "<stdlib.h>" nogil:
@@ -86,15 +84,6 @@ cdef void destroy(Wal* wal) noexcept nogil:
     free(wal)
 
 
-cdef uint64_t staging_bytes(const Wal* wal) noexcept nogil:
-    """Where writes go past the page cache, all that one gathers is copied together: measured, a copy and a
-    direct write cost the processor a third of what the page cache costs it (docs/explanation/performance.md)."""
-    if not wal.direct:
-        return SMALL_PLAN_BYTES
-    return (min(wal.sync_group_bytes_max, <uint64_t>STAGING_BYTES_MAX) + STAGING_EXTRA_BYTES + BLOCK_BYTES - 1) \
-        & ~<uint64_t>(BLOCK_BYTES - 1)
-
-
 cdef int allocate(Wal* wal) noexcept nogil:
     cdef void* zeros = NULL
     cdef int i
@@ -109,7 +98,7 @@ cdef int allocate(Wal* wal) noexcept nogil:
     store_u64(&wal.flushed, 0)
     store_u32(&wal.poisoned, 0)
     for i in range(SLOTS):
-        if slot_open(&wal.slots[i], staging_bytes(wal)) != OK:
+        if slot_open(wal, &wal.slots[i]) != OK:
             status = ERR_MEMORY
     wal.pool = pool_open(OWN_POOL_BYTES)
     wal.pending = <Batch**>calloc(PENDING_AT_FIRST, sizeof(Batch*))
@@ -452,12 +441,7 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept n
 
 
 cdef bint wal_ready(Wal* wal) noexcept nogil:
-    cdef bint ready = wal.active != NULL
-    if not ready:
-        lock(&wal.spare_mutex)
-        ready = wal.spares.count > 0
-        unlock(&wal.spare_mutex)
-    return ready
+    return wal.active != NULL or spares_ready(wal) > 0
 
 
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
@@ -592,11 +576,7 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
 
 
 cdef bint wal_spares_are_low(Wal* wal) noexcept nogil:
-    cdef bint low
-    lock(&wal.spare_mutex)
-    low = wal.spares.count < min(wal.spare_segments, <uint32_t>SPARES_LOW)
-    unlock(&wal.spare_mutex)
-    return low
+    return spares_ready(wal) < min(wal.spare_segments, <uint32_t>SPARES_LOW)
 
 
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
@@ -621,6 +601,4 @@ cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil:
     out.syncs = load_u64(&wal.syncs)
     out.bytes_written = load_u64(&wal.bytes_written)
     out.segments = wal.segment_count
-    lock(&wal.spare_mutex)             # the preparing thread makes more
-    out.spare_segments = wal.spares.count
-    unlock(&wal.spare_mutex)
+    out.spare_segments = spares_ready(wal)
