@@ -19,7 +19,7 @@ from quorumlog._core.runtime.uring cimport (
     Uring, uring_close, uring_completed, uring_open, uring_sync, uring_wait, uring_write,
 )
 from quorumlog._core.storage.wal cimport (
-    WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_bytes_written, wal_execute, wal_prepare, wal_spares_are_low,
+    WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_execute, wal_prepare, wal_prepare_can_wait,
 )
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -45,7 +45,6 @@ cdef enum:
     PREPARE_NICE = 10
     STEPS_A_LOOK = 16                  # of at most 1 MiB, between two looks at what the log writes
     LOOK_NS = 5000000
-    LULL_BYTES = 256 << 10             # written in LOOK_NS: 50 MB/s
 
 cdef struct Slot:
     int state
@@ -199,12 +198,9 @@ cdef bint in_kernel(const Writer* writer) noexcept nogil:
 
 cdef void wait_for_a_lull(Writer* writer) noexcept nogil:
     """While the log is being written, preparing more than what is needed next would take its disk."""
-    cdef uint64_t before
-    while not load_u32(&writer.stopping) and not wal_spares_are_low(writer.wal):
-        before = wal_bytes_written(writer.wal)
+    cdef uint64_t seen_bytes = 0
+    while wal_prepare_can_wait(writer.wal, &seen_bytes) and not load_u32(&writer.stopping):
         futex_wait(&writer.stopping, 0, LOOK_NS)
-        if wal_bytes_written(writer.wal) - before < LULL_BYTES:
-            return
 
 
 cdef void* prepare_segments(void* argument) noexcept nogil:

@@ -21,6 +21,8 @@ from libc.string cimport memmove
 
 cdef enum:
     STEP_BYTES = 1 << 20
+    SPARES_LOW = 2                 # fewer ready: one is wanted whatever else the disk has to do
+    LULL_BYTES = 256 << 10         # written between two looks of the preparing thread
 
 
 cdef int status_of(int64_t result) noexcept nogil:
@@ -149,6 +151,13 @@ cdef uint32_t spares_ready(Wal* wal) noexcept nogil:
     count = wal.spares.count
     unlock(&wal.spare_mutex)
     return count
+
+
+cdef bint spares_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil:
+    cdef uint64_t before = seen_bytes[0]
+    seen_bytes[0] = load_u64(&wal.bytes_written)
+    return (spares_ready(wal) >= min(wal.spare_segments, <uint32_t>SPARES_LOW)
+            and seen_bytes[0] - before >= LULL_BYTES)
 
 
 cdef int start_preparing(Wal* wal) noexcept nogil:

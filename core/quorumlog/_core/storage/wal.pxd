@@ -126,9 +126,9 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil
 # One step of making spare segments ready (at most 1 MiB written): OK if there is more to do, ERR_AGAIN
 # if enough are ready, else an error.  Its own thread at low priority, beside the owner.
 cdef int wal_prepare(Wal* wal) noexcept nogil
-# Whether a spare is wanted at once.  Otherwise preparing can wait until the log writes little.  Any thread.
-cdef bint wal_spares_are_low(Wal* wal) noexcept nogil
-cdef uint64_t wal_bytes_written(Wal* wal) noexcept nogil     # by completed plans; any thread
+# Whether preparing can wait for a lull: enough are ready, and since the last look much was written.
+# `seen_bytes`, 0 at first, remembers that look.  The preparing thread.
+cdef bint wal_prepare_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil
 
 # The batch that holds `index`, read from disk and verified, with one reference for the caller.
 # OK, ERR_NOT_FOUND, ERR_COMPACTED, ERR_MEMORY, ERR_CORRUPT or ERR_IO.  Only flushed batches.  Any

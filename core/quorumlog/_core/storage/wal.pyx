@@ -23,7 +23,7 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
                                               slot_release)
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
-                                              spares_ready, spares_step, status_of)
+                                              spares_can_wait, spares_ready, spares_step, status_of)
 from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
@@ -38,7 +38,6 @@ cdef enum:
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
-    SPARES_LOW = 2                 # fewer ready: one is wanted whatever else the disk has to do
 
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void** out, size_t alignment, size_t size)
@@ -561,10 +560,6 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil:
     return 0
 
 
-cdef uint64_t wal_bytes_written(Wal* wal) noexcept nogil:
-    return load_u64(&wal.bytes_written)
-
-
 # Beside the owner ---------------------------------------------------------------------------------------
 
 cdef int wal_prepare(Wal* wal) noexcept nogil:
@@ -575,8 +570,8 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
     return moving_step(wal) if status == ERR_AGAIN else status
 
 
-cdef bint wal_spares_are_low(Wal* wal) noexcept nogil:
-    return spares_ready(wal) < min(wal.spare_segments, <uint32_t>SPARES_LOW)
+cdef bint wal_prepare_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil:
+    return spares_can_wait(wal, seen_bytes)
 
 
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
