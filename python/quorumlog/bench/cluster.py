@@ -9,11 +9,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from quorumlog.bench.limit import run_limit
-from quorumlog.bench.load import LoadOptions, load_acknowledged
+from quorumlog.bench.measured import load_acknowledged
+from quorumlog.bench.modes import load_mode
 from quorumlog.bench.options import BenchOptions
 from quorumlog.bench.verify import verify_run
 from quorumlog.bench.worker import BenchWorker, run_load
@@ -23,7 +25,6 @@ from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0
 FILL_SECONDS = 300.0
-LATENCY_MEANS = "closed loop: from before the proposing call to the answer seen by the one loading thread"
 
 
 def run_cluster(options: BenchOptions, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -81,11 +82,7 @@ def _run_processes(
         load: dict[str, Any] = fleet.workers[leader].call(
             "load",
             timeout=options.seconds * 4 + 120,
-            mode=options.mode,
-            payload=options.payload,
-            batch=options.batch,
-            seconds=options.seconds,
-            window=options.window,
+            options=asdict(options.load),
             acknowledged=str(acknowledged),
         )
         after = fleet.statuses()
@@ -129,11 +126,7 @@ def _run_threads(
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = time.process_time()
-        load = run_load(
-            workers[leader],
-            LoadOptions(options.mode, options.payload, options.batch, options.seconds, options.window),
-            acknowledged,
-        )
+        load = run_load(workers[leader], options.load, acknowledged)
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
         load["writer"] = workers[leader].status()["writer"]
         for worker in workers.values():
@@ -170,7 +163,7 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "entries": load["entries"],
         "entries_per_second": round(load["entries"] / seconds, 1),
         "latency_us": load["latency_us"],
-        "latency_means": LATENCY_MEANS,
+        "latency_means": load_mode(options.load).latency_means,
         "syncs_per_second": round(load["syncs"] / seconds, 1),
         "bytes_per_second": round(load["bytes_written"] / seconds, 1),
         "cpu_seconds": round(sum(load["cpu_by_process"].values()), 3),

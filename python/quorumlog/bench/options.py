@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,8 @@ MACHINES: tuple[Machine, ...] = ("none", "python")
 
 BODY_BYTES_MAX = 16 << 20
 ENTRIES_MAX = 1 << 20
+WINDOW_BYTES = 8 << 20
+SUBMIT_WINDOW = 16384
 
 
 class BadOptions(ValueError):
@@ -23,11 +25,36 @@ class BadOptions(ValueError):
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """What the leader's process is told of the load.  All fields are plain values: they travel as JSON."""
+
+    mode: Mode
+    payload: int
+    batch: int
+    seconds: float
+    window: int = 0
+
+    def window_of(self) -> int:
+        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
+        if self.mode == "single":
+            return 1
+        if self.window:
+            return self.window
+        if self.mode == "submit":
+            return SUBMIT_WINDOW
+        return max(2, min(256, WINDOW_BYTES // (self.payload * self.batch)))
+
+    @property
+    def warmup_seconds(self) -> float:
+        return min(0.5, self.seconds / 10)
+
+
+@dataclass(frozen=True)
 class BenchOptions:
     """One benchmark of a cluster.
 
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
-    submissions are kept in flight (0: a default by mode, see `load.py`).
+    submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).
     """
 
     protocol: str = "raft"
@@ -76,6 +103,11 @@ class BenchOptions:
         if self.mode == "single":
             return 4
         return max(4, min(48, int(self.seconds * 12)))
+
+    @property
+    def load(self) -> LoadOptions:
+        """The part of it that the loading process needs: the fields of the same names."""
+        return LoadOptions(**{one.name: getattr(self, one.name) for one in fields(LoadOptions)})
 
     @property
     def entries_per_batch(self) -> int:

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quorumlog.bench.load import Load, LoadOptions, save_acknowledged
+from quorumlog.bench.load import LoadRun
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.options import MACHINES, Mode
+from quorumlog.bench.measured import save_acknowledged
+from quorumlog.bench.modes import load_mode
+from quorumlog.bench.options import MACHINES, LoadOptions
 from quorumlog.processes.channel import serve
 from quorumlog.processes.node import NodeWorker
 
@@ -17,13 +19,13 @@ from quorumlog.processes.node import NodeWorker
 def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> dict[str, Any]:
     """Drives the worker's group; a summary, with the list of what was acknowledged in a file."""
     marks: list[dict[str, Any]] = []
-    times: list[float] = []
 
     def mark() -> None:
         marks.append(worker.status())
-        times.append(time.time())
 
-    measured = Load(worker.group, options, at_start=mark, at_end=mark).run()
+    run = LoadRun(worker.group, options, at_start=mark, at_end=mark)
+    load_mode(options).drive(run)
+    measured = run.measured
     rows = measured.acknowledged()
     save_acknowledged(acknowledged, rows)
     before, after = marks
@@ -45,11 +47,9 @@ class BenchWorker(NodeWorker):
     def __init__(self) -> None:
         super().__init__({name: partial(make_machine, name) for name in MACHINES})
 
-    def load(
-        self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str
-    ) -> dict[str, Any]:
-        options = LoadOptions(mode, payload, batch, seconds, window)
-        return run_load(self, options, Path(acknowledged))
+    def load(self, options: dict[str, Any], acknowledged: str) -> dict[str, Any]:
+        """`options` are the fields of LoadOptions, `acknowledged` the file that the list is left in."""
+        return run_load(self, LoadOptions(**options), Path(acknowledged))
 
     def wait_spares(self, count: int) -> int:
         """Waits until so many segments are filled ahead of use."""
