@@ -68,6 +68,16 @@ class LoadRun:
         measured.indexes.append(index)
         measured.counts.append(count)
 
+    def lateness(self, ns: int) -> None:
+        """A call of an open loop came so long after it could have."""
+        if self._began:
+            self.measured.lateness_ns.append(ns)
+
+    def not_started(self, due_ns: int, end_ns: int) -> None:
+        """A proposal of an open loop that was due, and never made: it would have taken longer than this."""
+        self.measured.not_started += 1
+        self.measured.latencies_ns.append(end_ns - due_ns)
+
 
 def _repeat(step: Callable[[], None], end_ns: int) -> None:
     while time.perf_counter_ns() < end_ns:

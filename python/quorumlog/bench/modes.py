@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 from quorumlog.bench.closed_loop import drive_batch, drive_single, drive_submit
 from quorumlog.bench.load import LoadRun
+from quorumlog.bench.open_loop import drive_open
 from quorumlog.bench.options import LoadOptions, Mode
 
 CLOSED_LOOP = "closed loop: from before the proposing call to the answer seen by the one loading thread"
+OPEN_LOOP = (
+    "open loop: from when the proposal was due to the answer seen by the loading thread, for all that fell due"
+)
 
 
 @dataclass(frozen=True)
@@ -32,4 +36,7 @@ LOAD_MODES: dict[Mode, LoadMode] = {
 
 
 def load_mode(options: LoadOptions) -> LoadMode:
+    """By name; a rate makes an open loop of those that can (`options.OPEN_LOOP_MODES`)."""
+    if options.rate:
+        return LoadMode(drive_open, OPEN_LOOP)
     return LOAD_MODES[options.mode]

@@ -11,6 +11,8 @@ Shape = Literal["processes", "threads"]
 Machine = Literal["none", "python"]
 
 MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+# Modes that `--rate` can drive (`open_loop.py`).
+OPEN_LOOP_MODES: tuple[Mode, ...] = ("batch", "submit", "single")
 SHAPES: tuple[Shape, ...] = ("processes", "threads")
 MACHINES: tuple[Machine, ...] = ("none", "python")
 
@@ -33,11 +35,18 @@ class LoadOptions:
     batch: int
     seconds: float
     window: int = 0
+    rate: float = 0.0
+
+    @property
+    def entries_per_call(self) -> int:
+        return self.batch if self.mode == "batch" else 1
 
     def window_of(self) -> int:
-        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
+        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches); 0: no window."""
         if self.mode == "single":
             return 1
+        if self.rate:
+            return 0
         if self.window:
             return self.window
         if self.mode == "submit":
@@ -54,7 +63,8 @@ class BenchOptions:
     """One benchmark of a cluster.
 
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
-    submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).
+    submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).  With a `rate`
+    the load is an open loop of so many entries a second (`open_loop.py`), and no window bounds it.
     """
 
     protocol: str = "raft"
@@ -66,6 +76,7 @@ class BenchOptions:
     machine: Machine = "none"
     shape: Shape = "processes"
     window: int = 0
+    rate: float = 0.0
     writer: str = "auto"
     directory: Path | None = field(default=None)
 
@@ -85,6 +96,14 @@ class BenchOptions:
         self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
         self._require(self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}")
         self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
+        self._require(0 <= self.rate <= 1e9, f"--rate {self.rate}: 0 (a closed loop) to 1e9 entries a second")
+        self._require(
+            not self.rate or self.mode in OPEN_LOOP_MODES,
+            f"--rate makes an open loop of --mode {', '.join(OPEN_LOOP_MODES)}, not of {self.mode}",
+        )
+        self._require(
+            not (self.rate and self.window), "--rate and --window: an open loop has no window, choose one"
+        )
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
             f"--writer {self.writer}: auto, thread or io_uring",
@@ -111,4 +130,4 @@ class BenchOptions:
 
     @property
     def entries_per_batch(self) -> int:
-        return self.batch if self.mode == "batch" else 1
+        return self.load.entries_per_call

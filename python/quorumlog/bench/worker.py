@@ -9,7 +9,7 @@ from typing import Any
 
 from quorumlog.bench.load import LoadRun
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.measured import save_acknowledged
+from quorumlog.bench.measured import Measured, save_acknowledged
 from quorumlog.bench.modes import load_mode
 from quorumlog.bench.options import MACHINES, LoadOptions
 from quorumlog.processes.channel import serve
@@ -35,11 +35,24 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
         "refused": measured.refused,
         "seconds": measured.seconds,
         "latency_us": measured.latency_us(),
+        "latency_samples": len(measured.latencies_ns),
+        "open_loop": _open_loop(options, measured),
         "syncs": after["syncs"] - before["syncs"],
         "bytes_written": after["bytes_written"] - before["bytes_written"],
         "last_acknowledged": int((rows["index"] + rows["count"]).max(initial=1)) - 1,
         "terms": [before["term"], after["term"]],
         "window": options.window_of(),
+    }
+
+
+def _open_loop(options: LoadOptions, measured: Measured) -> dict[str, Any]:
+    """What an open loop says of itself; nothing in a closed one."""
+    if not options.rate:
+        return {}
+    return {
+        "offered_per_second": options.rate,
+        "not_started": measured.not_started,
+        "generator_late_us": measured.lateness_us(),
     }
 
 
