@@ -15,6 +15,7 @@ from quorumlog.bench.cluster import run_cluster
 from quorumlog.bench.limit import LimitUnavailable, run_limit
 from quorumlog.bench.options import MACHINES, MODES, BadOptions, BenchOptions
 from quorumlog.bench.pairs import run_with_limit
+from quorumlog.cli.bench_instructions import instructions
 from quorumlog.processes.channel import RemoteError, WorkerGone
 from quorumlog.processes.fleet import FleetError
 
@@ -24,6 +25,9 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.group()
 def bench() -> None:
     """Measure a cluster, or what this machine could do at best."""
+
+
+bench.add_command(instructions)
 
 
 @bench.command()
