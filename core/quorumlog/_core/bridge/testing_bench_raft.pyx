@@ -4,7 +4,7 @@ A leader's turn is a proposal, its flush, and the answers of its peers; a follow
 What the driver adds (clearing the outbox, making the answers) is in the figures.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_PEER, OK
