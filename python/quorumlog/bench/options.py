@@ -18,7 +18,7 @@ MACHINES: tuple[Machine, ...] = ("none", "python")
 
 BODY_BYTES_MAX = 16 << 20
 ENTRIES_MAX = 1 << 20
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 4 << 20
 SUBMIT_WINDOW = 16384
 
 
@@ -42,7 +42,7 @@ class LoadOptions:
         return self.batch if self.mode == "batch" else 1
 
     def window_of(self) -> int:
-        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches); 0: no window."""
+        """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches); 0: no window."""
         if self.mode == "single":
             return 1
         if self.rate:
@@ -51,7 +51,7 @@ class LoadOptions:
             return self.window
         if self.mode == "submit":
             return SUBMIT_WINDOW
-        return max(2, min(256, WINDOW_BYTES // (self.payload * self.batch)))
+        return max(4, min(1024, WINDOW_BYTES // (self.payload * self.batch)))
 
     @property
     def warmup_seconds(self) -> float:
@@ -117,11 +117,11 @@ class BenchOptions:
     @property
     def fresh_segments(self) -> int:
         """Segments of 64 MiB that each node fills before the clock starts, as the limit program does:
-        what two disks' worth of a second can take for the whole run, within 3 GiB; few where each
+        what a GiB a second takes for the whole run, within 4 GiB; few where each
         entry waits for its own sync."""
         if self.mode == "single":
             return 4
-        return max(4, min(48, int(self.seconds * 12)))
+        return max(4, min(64, int(self.seconds * 16)))
 
     @property
     def load(self) -> LoadOptions:
