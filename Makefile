@@ -14,12 +14,15 @@ BUILT := build/built.stamp
 INPUT ?=
 SEED ?=
 ROUNDS ?= 50
+BASE ?= HEAD~1
+PAIRS ?= 5
+ONLY ?=
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test verify fix build soak crash fuzz sim asan tsan packaging clean \
-	bench bench-instructions bench-instructions-update
+	bench bench-compare bench-scaling bench-plots bench-instructions bench-instructions-update
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-25s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +68,21 @@ sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and s
 bench: $(BUILT)  ## the cluster benchmark beside the limit program, then micro and macro benchmarks
 	$(PY) -m quorumlog bench cluster --with-limit
 	$(PYTEST) bench/micro bench/macro --benchmark-sort=name --benchmark-columns=min,median,iqr,rounds
+
+bench-compare: $(BUILT)  ## this tree against another revision, run in turn; BASE=rev PAIRS=5 ONLY='batch single micro'
+	$(PY) bench/compare.py $(BASE) --pairs $(PAIRS) $(ONLY)
+
+bench-scaling: $(BUILT)  ## payloads and numbers of nodes beside the limit, into bench/results (tens of minutes)
+	$(PY) -m quorumlog bench scaling --output bench/results/scaling.json
+
+# Drawn again from what is kept; only where nothing is, it is measured.
+bench/results/scaling.json:
+	$(MAKE) bench-scaling
+
+bench-plots: $(BUILT) bench/results/scaling.json  ## latency against offered load, and the figures of bench/results drawn into docs/images
+	$(PY) -m quorumlog bench sweep --output bench/results/sweep.json
+	$(PY) -m quorumlog bench plot bench/results/sweep.json docs/images/latency-by-load.png
+	$(PY) -m quorumlog bench plot bench/results/scaling.json docs/images/fraction-by-payload.png
 
 bench-instructions: $(BUILT)  ## instructions of the hot paths by callgrind, beside the kept ones
 	$(PY) -m quorumlog bench instructions --kept bench/instructions.json

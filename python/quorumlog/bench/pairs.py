@@ -11,6 +11,9 @@ from quorumlog.bench.limit import run_limit
 from quorumlog.bench.options import BenchOptions
 
 LIMIT_SECONDS_MAX = 3.0
+# The limit's files of all nodes together, and of one: what is written before its clock starts.
+LIMIT_FILES_MIB = 6144
+LIMIT_FILE_MIB_MAX = 2048
 LIMIT_KEYS = ("variant", "entries_per_second", "latency_us", "syncs_per_second", "cpu_seconds", "seconds")
 
 
@@ -46,6 +49,7 @@ def limit_shape(options: BenchOptions) -> dict[str, Any]:
         "threads": options.shape == "threads",
         "directory": options.directory,
         "batch": 1 if single else options.batch,
+        "file_mib": min(LIMIT_FILE_MIB_MAX, LIMIT_FILES_MIB // options.nodes),
     }
 
 

@@ -16,6 +16,7 @@ from quorumlog.bench.limit import LimitUnavailable, run_limit
 from quorumlog.bench.options import MACHINES, MODES, BadOptions, BenchOptions
 from quorumlog.bench.pairs import run_with_limit
 from quorumlog.cli.bench_instructions import instructions
+from quorumlog.cli.bench_series import draw, scaling, sweep
 from quorumlog.processes.channel import RemoteError, WorkerGone
 from quorumlog.processes.fleet import FleetError
 
@@ -27,7 +28,8 @@ def bench() -> None:
     """Measure a cluster, or what this machine could do at best."""
 
 
-bench.add_command(instructions)
+for command in (instructions, scaling, sweep, draw):
+    bench.add_command(command)
 
 
 @bench.command()
