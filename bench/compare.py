@@ -53,7 +53,9 @@ class Compared:
     this: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, base: Figures, this: Figures) -> None:
-        for name in base.keys() & this.keys():
+        for name in base:
+            if name not in this:
+                continue
             self.base.setdefault(name, []).append(base[name])
             self.this.setdefault(name, []).append(this[name])
 
@@ -152,7 +154,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help=f"of {', '.join([*SHAPES, MICRO])}; default {' '.join(DEFAULT)}")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a JSON file for all figures of all pairs")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     names = chosen.only or list(DEFAULT)
     unknown = [name for name in names if name not in (*SHAPES, MICRO)]
     if unknown or not 1 <= chosen.pairs <= 100:
