@@ -39,7 +39,6 @@ cdef class GroupCore:
     cdef BatchPool* pool               # of callers' batches; the GIL is its lock
     cdef ReceiptHolder newest          # of the open buffer that submits go to
     cdef readonly object machine
-    cdef object queries                # deque of Query
     cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
 
@@ -51,11 +50,3 @@ cdef class GroupCore:
     cdef object wait_for(self, object payload, bint many, object timeout)
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
 
-
-# A question for a Python state machine, answered on the applier between batches.
-cdef class Query:
-    cdef readonly uint64_t index       # to be answered once this is applied
-    cdef readonly object question
-    cdef public object answer
-    cdef public object error
-    cdef object event

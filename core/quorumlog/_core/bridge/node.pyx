@@ -7,7 +7,7 @@ What runs Python code, like taking an iterable apart, comes before the check.
 Receipts and tickets have memory of their own and are answered before the node goes.
 """
 
-from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, load_u64
+from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
     ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
@@ -25,7 +25,7 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, NodeOptions, NodeStatus, Ticket)
+    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, NodeOptions, NodeStatus, Ticket)
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
@@ -265,18 +265,6 @@ cdef int wait_a_little() except -1:
     return 0
 
 
-cdef class Query:
-    def __init__(self, uint64_t index, question):
-        self.index = index
-        self.question = question
-        self.event = threading.Event()
-
-    def finish(self, answer, error):
-        self.answer = answer
-        self.error = error
-        self.event.set()
-
-
 cdef class GroupCore:
     def __init__(self):
         raise TypeError("a group is opened by its node")
@@ -398,23 +386,6 @@ cdef class GroupCore:
             self.core.active -= 1
             PyErr_CheckSignals()
 
-    def read_index(self, timeout):
-        """A linearizable read index: every write acknowledged before the call lies at or below it."""
-        cdef Deadline deadline = Deadline(timeout)
-        cdef Ticket* ticket
-        while True:
-            self.check_open()
-            try:
-                ticket = self.core.ask(COMMAND_READ, self.hosted, 0, deadline)
-            except (errors.NotLeader, errors.Overloaded) as error:
-                if deadline.left_ns() == 0:
-                    raise errors.ReadTimeout(f"no read index within {timeout} s: {error}") from error
-                wait_a_little()          # an election is on its way, or a leader to be found
-                continue
-            index = ticket.index
-            ticket_leave(ticket)
-            return index
-
     def wait_applied(self, uint64_t index, timeout):
         """Waits until this node's state machine has applied `index`."""
         cdef Deadline deadline = Deadline(timeout)
@@ -437,20 +408,6 @@ cdef class GroupCore:
                 raise errors.ReadTimeout(
                     f"index {index} is not applied within {timeout} s; the newest is {applied}")
             PyErr_CheckSignals()
-
-    def query(self, uint64_t index, question, timeout):
-        """Asks the state machine, once `index` is applied, on the applier's thread."""
-        if self.machine is None:
-            raise errors.UsageError("the group has no state machine to ask")
-        query = Query(index, question)
-        self.check_open()                # from here to the signal nobody else has the GIL
-        self.queries.append(query)
-        signal_applier(self.core)
-        if not (<Query>query).event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
-            raise errors.ReadTimeout(f"the state machine did not answer within {timeout} s")
-        if query.error is not None:
-            raise query.error
-        return query.answer
 
     @property
     def applied(self):
@@ -514,10 +471,3 @@ cdef bytes to_bytes(object payload):
         return bytes(payload)
     raise errors.UsageError(f"a command is bytes, not {type(payload).__name__}")
 
-
-cdef int signal_applier(NodeCore core) except -1:
-    add_u32(&core.node.apply_signal, 1)
-    fence()
-    if load_u32(&core.node.apply_waiting):
-        futex_wake(&core.node.apply_signal, 1)
-    return 0
