@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
@@ -147,7 +147,7 @@ class Group:
 
     def read_many(
         self,
-        questions: Sequence[Any],
+        questions: Collection[Any],
         consistency: Consistency = LINEARIZABLE,
         timeout: float | None = 5.0,
     ) -> Sequence[Any]:
@@ -157,8 +157,8 @@ class Group:
         other groups of this node wait meanwhile.
 
         Args:
-            questions: a sequence; handed to `StateMachine.query_many` if the machine defines it, else one by
-                one to `query`.
+            questions: a list, an array or the like; handed to `StateMachine.query_many` if the machine defines
+                it, else one by one to `query`.
             consistency, timeout: as for `read`.
 
         Returns:

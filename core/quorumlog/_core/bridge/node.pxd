@@ -49,4 +49,3 @@ cdef class GroupCore:
     cdef Submission submit_batch(self, Batch* batch, bint whole)
     cdef object wait_for(self, object payload, bint many, object timeout)
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
-

@@ -470,4 +470,3 @@ cdef bytes to_bytes(object payload):
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return bytes(payload)
     raise errors.UsageError(f"a command is bytes, not {type(payload).__name__}")
-

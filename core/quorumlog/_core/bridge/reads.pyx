@@ -42,9 +42,6 @@ cdef class Reading:
             self.read.owner = NULL
             read_drop(self.read)
 
-    def __init__(self):
-        raise TypeError("a Reading is made by start_read")
-
     cdef bint wait(self, Deadline deadline) except -1:
         """True once it has ended; False when the time is up.  Ctrl-C raises."""
         cdef Read* read = self.read

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, final
 
 from quorumlog._core.bridge.node import GroupCore
@@ -8,6 +8,6 @@ class Reading: ...
 
 def read(group: GroupCore, question: Any, linearizable: bool, timeout: float | None) -> Any: ...
 def read_many(
-    group: GroupCore, questions: Sequence[Any], linearizable: bool, timeout: float | None
+    group: GroupCore, questions: Collection[Any], linearizable: bool, timeout: float | None
 ) -> Sequence[Any]: ...
 def read_barrier(group: GroupCore, timeout: float | None) -> int: ...
