@@ -368,7 +368,7 @@ cdef class GroupCore:
         cdef Deadline deadline = Deadline(timeout)
         cdef Submission submission = self.submit_patiently(payload, many, deadline)
         cdef Receipt* receipt = submission.holder.receipt
-        if not wait_settled(receipt, deadline.all_left_ns()):
+        if not wait_settled(submission.holder, deadline.all_left_ns()):
             if not self.core.closed:
                 intake_withdraw(&self.hosted.intake, receipt, ERR_TIMEOUT)
             if load_u32(&receipt.state) == RECEIPT_PENDING:
