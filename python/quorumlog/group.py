@@ -177,7 +177,10 @@ class Group:
 
     def status(self, timeout: float = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
-        raw = self._core.status(timeout)
+        return self.status_of(self._core.status(timeout))
+
+    def status_of(self, raw: dict[str, Any]) -> GroupStatus:
+        """From the core's own form, with names in place of ids."""
         name_of = self._node.name_of
         raw["role"] = ROLES.get(raw["role"], "unknown")
         raw["leader"] = name_of(raw["leader"])
@@ -191,6 +194,11 @@ class Group:
             for peer in raw["peers"]
         )
         return GroupStatus(**raw)
+
+    @property
+    def node_name(self) -> str:
+        """Name of the node whose group this is."""
+        return self._node.name
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r} on {self._node.name!r}>"

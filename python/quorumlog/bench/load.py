@@ -25,7 +25,7 @@ from quorumlog.bench.waves import WaveLoad
 
 # What was acknowledged: the number stamped into a proposal, its first index, how many entries.
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
-Numbers = list[int] | npt.NDArray[Any]
+Numbers = Any  # a list or an array of integers
 ANSWER_SECONDS = 30.0
 WINDOW_BYTES = 8 << 20
 SUBMIT_WINDOW = 16384

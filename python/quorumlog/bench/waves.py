@@ -88,7 +88,7 @@ class WaveLoad:
         stamp, submit = self._stamp, self._submit
         stamps = np.arange(stamp, stamp + WAVE, dtype="<u8")
         self._rows[:, : self._stamped] = stamps.view(np.uint8).reshape(WAVE, 8)[:, : self._stamped]
-        payloads = self._split(self._rows)
+        payloads = self._split(self._rows.data)
         self._stamp += WAVE
         began_ns = time.perf_counter_ns()
         submissions: list[ql.Submission] = []
