@@ -11,6 +11,7 @@ See README.md, and ARCHITECTURE.md for what lies below.
 
 from __future__ import annotations
 
+from quorumlog import aio
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.cluster import LocalCluster
 from quorumlog.errors import (
@@ -91,4 +92,5 @@ __all__ = [
     "WalStatus",
     "Withdrawn",
     "__version__",
+    "aio",
 ]

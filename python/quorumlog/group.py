@@ -68,7 +68,8 @@ class GroupStatus:
     peers: tuple[PeerStatus, ...]
 
 
-def _is_linearizable(consistency: Consistency) -> bool:
+def is_linearizable(consistency: Consistency) -> bool:
+    """Raises UsageError when it is neither of the two."""
     if consistency not in (LINEARIZABLE, STALE):
         raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE or STALE")
     return consistency == LINEARIZABLE
@@ -143,7 +144,7 @@ class Group:
             ReplicaStopped: this node's state machine has stopped.
             What `query` raised.
         """
-        return reads.read(self._core, question, _is_linearizable(consistency), timeout)
+        return reads.read(self._core, question, is_linearizable(consistency), timeout)
 
     def read_many(
         self,
@@ -168,7 +169,7 @@ class Group:
             QueriesFailed: `query` raised for some; `answers` holds all the others.
             ReadTimeout: no answers in time; nothing was changed.
         """
-        return reads.read_many(self._core, questions, _is_linearizable(consistency), timeout)
+        return reads.read_many(self._core, questions, is_linearizable(consistency), timeout)
 
     def read_barrier(self, timeout: float | None = 5.0) -> int:
         """An index that covers every write acknowledged before the call, by one quorum round."""
@@ -203,7 +204,10 @@ class Group:
 
     def status(self, timeout: float = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
-        raw = self._core.status(timeout)
+        return self.status_of(self._core.status(timeout))
+
+    def status_of(self, raw: dict[str, Any]) -> GroupStatus:
+        """From the core's own form, with names in place of ids."""
         name_of = self._node.name_of
         raw["role"] = ROLES.get(raw["role"], "unknown")
         raw["leader"] = name_of(raw["leader"])
@@ -217,6 +221,11 @@ class Group:
             for peer in raw["peers"]
         )
         return GroupStatus(**raw)
+
+    @property
+    def node_name(self) -> str:
+        """Name of the node whose group this is."""
+        return self._node.name
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r} on {self._node.name!r}>"

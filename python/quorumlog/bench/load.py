@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 import quorumlog as ql
 from quorumlog.bench.options import Mode
+from quorumlog.bench.waves import WaveLoad
 
 # What was acknowledged: the number stamped into a proposal, its first index, how many entries.
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
+Numbers = Any  # a list or an array of integers
 ANSWER_SECONDS = 30.0
 WINDOW_BYTES = 8 << 20
 SUBMIT_WINDOW = 16384
@@ -60,10 +62,10 @@ class Measured:
     unknown: int = 0
     refused: int = 0
     seconds: float = 0.0
-    latencies_ns: list[int] = field(default_factory=list)
-    stamps: list[int] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    latencies_ns: Numbers = field(default_factory=list)
+    stamps: Numbers = field(default_factory=list)
+    indexes: Numbers = field(default_factory=list)
+    counts: Numbers = field(default_factory=list)
 
     def acknowledged(self) -> npt.NDArray[Any]:
         rows = np.empty(len(self.stamps), ACKNOWLEDGED)
@@ -71,7 +73,7 @@ class Measured:
         return rows
 
     def latency_us(self) -> dict[str, float]:
-        if not self.latencies_ns:
+        if not len(self.latencies_ns):
             return {"p50": 0.0, "p99": 0.0, "p999": 0.0}
         values = np.percentile(np.asarray(self.latencies_ns), [50, 99, 99.9]) / 1000
         return dict(zip(("p50", "p99", "p999"), (round(float(v), 1) for v in values), strict=True))
@@ -110,7 +112,7 @@ class Load:
         if options.mode == "single":
             step = self._single()
         elif options.mode == "submit":
-            step = self._pipelined(self._submit_one(), 64, 1)
+            return self._run_waves()
         else:
             step = self._pipelined(self._submit_batch(), 1, options.batch)
         now = time.perf_counter_ns()
@@ -130,6 +132,36 @@ class Load:
         while self._flying:
             self._settle(self._options.batch if options.mode == "batch" else 1)
         return self._measured
+
+    def _run_waves(self) -> Measured:
+        """Mode submit; see waves.py."""
+        options, clock = self._options, time.perf_counter_ns
+        rest = template(options.payload, 1).tobytes()[8:]
+        load = WaveLoad(self._group, options.payload, rest, options.window_of(), ANSWER_SECONDS)
+        start = clock() + int(options.warmup_seconds * 1e9)
+        while clock() < start:
+            load.step()
+        self._at_start()
+        load.count_from_here()
+        began = now = clock()
+        end = began + int(options.seconds * 1e9)
+        while now < end:
+            load.step()
+            now = clock()
+        load.count_no_more()
+        self._at_end()
+        load.finish()
+        stamps, indexes = load.acknowledged()
+        return Measured(
+            entries=load.entries,
+            unknown=load.unknown,
+            refused=load.refused,
+            seconds=(now - began) / 1e9,
+            latencies_ns=load.latencies_ns(),
+            stamps=stamps,
+            indexes=indexes,
+            counts=np.ones(len(stamps), np.uint32),
+        )
 
     # ---- one at a time ----
 
@@ -153,11 +185,6 @@ class Load:
         return step
 
     # ---- with a window ----
-
-    def _submit_one(self) -> Callable[[], ql.Submission]:
-        submit, payload = self._group.submit, self._options.payload
-        rest = template(payload, 1).tobytes()[8:]
-        return lambda: submit(stamp_bytes(self._stamp, payload) + rest)
 
     def _submit_batch(self) -> Callable[[], ql.Submission]:
         submit_many, options = self._group.submit_many, self._options

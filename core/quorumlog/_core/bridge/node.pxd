@@ -1,7 +1,8 @@
 """A node and its groups in Python's hands."""
 
 from quorumlog._core.bridge.submission cimport ReceiptHolder, Submission
-from quorumlog._core.runtime.node_state cimport HostedGroup, Node, Ticket
+from quorumlog._core.engine.protocol cimport GroupStatus
+from quorumlog._core.runtime.node_state cimport HostedGroup, Node, NodeStatus, Ticket
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport int64_t, uint64_t
@@ -49,3 +50,10 @@ cdef class GroupCore:
     cdef Submission submit_batch(self, Batch* batch, bint whole)
     cdef object wait_for(self, object payload, bint many, object timeout)
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
+
+
+# With an open node: what `status` answers.
+cdef dict node_status_dict(NodeCore core, NodeStatus* s)
+cdef dict group_status_dict(GroupCore group, GroupStatus* s)
+# What seal_payloads takes without running Python code; can be taken apart again.
+cdef object taken_apart(object payloads)

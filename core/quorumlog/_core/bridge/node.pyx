@@ -14,6 +14,7 @@ from quorumlog._core.base.status cimport (
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
+from quorumlog._core.bridge.loops cimport sweep_loops
 from quorumlog._core.bridge.seal cimport seal_one, seal_payloads
 from quorumlog._core.bridge.submission cimport (
     Submission, hold_receipt, not_settled, submission_of, timeout_to_ns, wait_settled)
@@ -189,6 +190,7 @@ cdef class NodeCore:
             self.node = NULL
             with nogil:
                 node_free(node)
+            sweep_loops()                # of loops that were closed before we were
 
     def __dealloc__(self):
         # A node that was never closed: quorumlog.Node warns; the memory stays with its threads.
@@ -199,24 +201,7 @@ cdef class NodeCore:
         cdef NodeStatus* s = <NodeStatus*>ticket.answer
         try:
             self.check_open()
-            return {
-                "wal": {
-                    "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
-                    "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
-                    "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
-                },
-                "transport": {
-                    "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
-                    "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
-                    "refused_openings": s.transport.refused_openings,
-                    "refused_frames": s.transport.refused_frames,
-                    "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
-                    "connections": s.transport.connections,
-                },
-                "writer": s.writer_kind, "failed": s.failure != OK, "boot": self.node.report.boot,
-                "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
-                "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
-            }
+            return node_status_dict(self, s)
         finally:
             ticket_leave(ticket)
 
@@ -356,7 +341,7 @@ cdef class GroupCore:
         cdef Deadline deadline = Deadline(timeout)
         cdef Submission submission = self.submit_patiently(payload, many, deadline)
         cdef Receipt* receipt = submission.holder.receipt
-        if not wait_settled(receipt, deadline.all_left_ns()):
+        if not wait_settled(submission.holder, deadline.all_left_ns()):
             if not self.core.closed:
                 intake_withdraw(&self.hosted.intake, receipt, ERR_TIMEOUT)
             if load_u32(&receipt.state) == RECEIPT_PENDING:
@@ -424,32 +409,61 @@ cdef class GroupCore:
         self.core.check_open()
         return load_u64(&self.hosted.intake.outstanding_bytes)
 
+    @property
+    def in_flight_bytes_max(self):
+        self.core.check_open()
+        return self.hosted.intake.limit_bytes
+
     def status(self, timeout):
         cdef Deadline deadline = Deadline(timeout)
         self.core.check_open()
         cdef Ticket* ticket = self.core.ask(COMMAND_GROUP_STATUS, self.hosted, sizeof(GroupStatus), deadline)
         cdef GroupStatus* s = <GroupStatus*>ticket.answer
-        cdef uint32_t i
         try:
             self.core.check_open()
-            return {
-                "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
-                "last": s.last, "flushed": s.flushed, "commit": s.commit,
-                "applied": load_u64(&self.hosted.apply.applied), "unproved_last": s.unproved_last,
-                "elections": s.elections, "leader_changes": s.leader_changes,
-                "peers": [
-                    {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
-                     "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
-                     "in_flight_bytes": s.peers[i].in_flight_bytes}
-                    for i in range(s.peer_count)
-                ],
-            }
+            return group_status_dict(self, s)
         finally:
             ticket_leave(ticket)
 
 
+cdef dict node_status_dict(NodeCore core, NodeStatus* s):
+    return {
+        "wal": {
+            "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
+            "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
+            "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
+        },
+        "transport": {
+            "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
+            "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
+            "refused_openings": s.transport.refused_openings,
+            "refused_frames": s.transport.refused_frames,
+            "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
+            "connections": s.transport.connections,
+        },
+        "writer": s.writer_kind, "failed": s.failure != OK, "boot": core.node.report.boot,
+        "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
+        "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+    }
+
+
+cdef dict group_status_dict(GroupCore group, GroupStatus* s):
+    cdef uint32_t i
+    return {
+        "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
+        "last": s.last, "flushed": s.flushed, "commit": s.commit,
+        "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
+        "elections": s.elections, "leader_changes": s.leader_changes,
+        "peers": [
+            {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
+             "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
+             "in_flight_bytes": s.peers[i].in_flight_bytes}
+            for i in range(s.peer_count)
+        ],
+    }
+
+
 cdef object taken_apart(object payloads):
-    """What seal_payloads takes without running Python code."""
     cdef object kind = type(payloads)
     if kind is list or kind is bytes:
         return payloads

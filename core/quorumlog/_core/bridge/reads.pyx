@@ -13,6 +13,7 @@ from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport ERR_STOPPED, OK
 from quorumlog._core.bridge.errors cimport simple_error
+from quorumlog._core.bridge.loops cimport Awaited
 from quorumlog._core.bridge.node cimport Deadline, GroupCore
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.dispatch cimport wake_applier
@@ -57,6 +58,19 @@ cdef class Reading:
             PyErr_CheckSignals()
         return True
 
+    cdef bint ended(self):
+        return load_u32(&self.read.state) == READ_DONE
+
+    cdef object not_ended(self, object timeout):
+        cdef uint32_t refused = load_u32(&self.read.refused)
+        if load_u32(&self.read.state) == READ_CONFIRMED:
+            return errors.ReadTimeout(f"the state machine did not answer within {timeout} s")
+        if not refused:
+            return errors.ReadTimeout(
+                f"not confirmed within {timeout} s: no leader is known, or no quorum answered it")
+        return errors.ReadTimeout(
+            f"not confirmed within {timeout} s: {simple_error(<int>refused, 'the last attempt')}")
+
     cdef object outcome(self):
         """Of one that has ended: the answer (of a barrier: the index), or raises."""
         if self.stopped is not None:
@@ -68,18 +82,22 @@ cdef class Reading:
         return self.read.index if self.read.barrier else self.answer
 
 
-cdef Reading start(GroupCore group, Reading reading, bint barrier, bint linearizable):
+cdef Reading start(GroupCore group, Reading reading, bint barrier, bint linearizable, Awaited awaited):
     """From the check that the node is open to the wake-up nobody else has the GIL."""
     cdef bint taken
     group.check_open()
     reading.read = read_new(barrier, <void*>reading)
     if reading.read == NULL:
         raise MemoryError()
+    if awaited is not None:
+        reading.read.notice = awaited.leaving()
     if linearizable:
         taken = reads_ask(&group.hosted.reads, reading.read)
     else:
         taken = reads_ask_stale(&group.hosted.reads, reading.read)
     if not taken:
+        if awaited is not None:
+            awaited.not_left()
         raise errors.Overloaded(f"{READS_MAX} reads of the group wait for their answers, which is the most",
                                 READS_MAX)
     if linearizable:
@@ -89,49 +107,47 @@ cdef Reading start(GroupCore group, Reading reading, bint barrier, bint lineariz
     return reading
 
 
-cdef Reading start_read(GroupCore group, object questions, bint many, bint linearizable):
+cdef Reading start_read(GroupCore group, object questions, bint many, bint linearizable, Awaited awaited):
     cdef Reading reading = Reading.__new__(Reading)
     if group.machine is None:
         raise errors.UsageError("the group has no state machine to ask")
     reading.questions = questions
     reading.many = many
-    return start(group, reading, False, linearizable)
+    return start(group, reading, False, linearizable, awaited)
+
+
+cdef Reading start_barrier(GroupCore group, Awaited awaited):
+    return start(group, Reading.__new__(Reading), True, True, awaited)
+
+
+cdef object counted(object questions):
+    if isinstance(questions, (str, bytes, bytearray)):
+        raise errors.UsageError(f"read_many takes a list of questions, not {type(questions).__name__}")
+    return questions if hasattr(questions, "__len__") else list(questions)
 
 
 cdef object wait_for(Reading reading, Deadline deadline):
-    cdef uint32_t refused
-    if reading.wait(deadline):
-        return reading.outcome()
-    if load_u32(&reading.read.state) == READ_CONFIRMED:
-        raise errors.ReadTimeout(f"the state machine did not answer within {deadline.timeout} s")
-    refused = load_u32(&reading.read.refused)
-    if refused:
-        error = simple_error(<int>refused, "read")
-        raise errors.ReadTimeout(f"not confirmed within {deadline.timeout} s: {error}") from error
-    raise errors.ReadTimeout(
-        f"not confirmed within {deadline.timeout} s: no leader is known, or no quorum answered it")
+    if not reading.wait(deadline):
+        raise reading.not_ended(deadline.timeout)
+    return reading.outcome()
 
 
 def read(GroupCore group, question, bint linearizable, timeout):
     """The state machine's answer to one question."""
     cdef Deadline deadline = Deadline(timeout)
-    return wait_for(start_read(group, question, False, linearizable), deadline)
+    return wait_for(start_read(group, question, False, linearizable, None), deadline)
 
 
 def read_many(GroupCore group, questions, bint linearizable, timeout):
     """Its answers to all of them, in order."""
     cdef Deadline deadline = Deadline(timeout)
-    if isinstance(questions, (str, bytes, bytearray)):
-        raise errors.UsageError(f"read_many takes a sequence of questions, not {type(questions).__name__}")
-    if not hasattr(questions, "__len__"):
-        questions = list(questions)
-    return wait_for(start_read(group, questions, True, linearizable), deadline)
+    return wait_for(start_read(group, counted(questions), True, linearizable, None), deadline)
 
 
 def read_barrier(GroupCore group, timeout):
     """A linearizable read index: every write acknowledged before the call lies at or below it."""
     cdef Deadline deadline = Deadline(timeout)
-    return wait_for(start(group, Reading.__new__(Reading), True, True), deadline)
+    return wait_for(start_barrier(group, None), deadline)
 
 
 # The applier

@@ -1,6 +1,7 @@
 """See dispatch.pxd."""
 
 from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
+from quorumlog._core.base.bell cimport notice_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
 from quorumlog._core.base.status cimport OK
@@ -35,6 +36,8 @@ cdef HostedGroup* node_group(Node* node, uint64_t group) noexcept nogil:
 cdef void ticket_done(void* ticket, int status) noexcept nogil:
     cdef Ticket* t = <Ticket*>ticket
     t.status = status
+    if t.notice != NULL:
+        notice_ring(t.notice)        # first: from the exchange on it may be gone
     if exchange_u32(&t.state, TICKET_DONE) == TICKET_ABANDONED:
         free(t)
     else:

@@ -5,6 +5,7 @@ it through intakes, reads and commands; applying threads through `Apply` and `Re
 """
 
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
+from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
@@ -35,6 +36,7 @@ cdef struct Ticket:
     int kind                       # CommandKind
     void* subject                  # HostedGroup*
     void* answer                   # behind the ticket in its allocation, or NULL
+    Notice* notice                 # of an event loop that waits for it, or NULL
     Ticket* next                   # in the stack of commands
 
 cdef enum CommandKind:

@@ -11,6 +11,7 @@ of its own, shared by the caller and whoever will end it; the last of them frees
 """
 
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32
+from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.types cimport index_t
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -31,6 +32,7 @@ cdef struct Read:
     int status
     bint barrier                   # the index is all it wants
     index_t index
+    Notice* notice                 # of an event loop that waits for it, or NULL
     void* owner                    # the bridge's, with the GIL; NULL once nobody wants the answer
     Read* next                     # in whichever list it is
     Read* before                   # among those that stand for a list in the protocol's hands

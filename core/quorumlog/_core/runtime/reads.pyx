@@ -2,6 +2,7 @@
 
 from quorumlog._core.base.atomics cimport (
     add_u32, cas_ptr, exchange_ptr, fence, futex_wait, futex_wake, load_ptr, load_u32, store_u32, sub_u32)
+from quorumlog._core.base.bell cimport notice_ring
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
 
@@ -47,6 +48,8 @@ cdef void publish(Reads* reads, Read* read, int status) noexcept nogil:
 
 cdef void wake(Read* read) noexcept nogil:
     """After it was published; it may be gone afterwards."""
+    if read.notice != NULL:
+        notice_ring(read.notice)
     fence()
     if load_u32(&read.waiters):
         futex_wake(&read.state, 1 << 30)
@@ -161,8 +164,8 @@ cdef void let_go(Reads* reads) noexcept nogil:
     while read != NULL:
         following = read.next
         if forsaken(read):
-            sub_u32(&reads.count, 1)
-            read_drop(read)
+            publish(reads, read, ERR_NOT_LEADER)
+            wake(read)
         else:
             append(&reads.waiting, read)
         read = following

@@ -1,0 +1,125 @@
+"""Mode submit: one `submit(bytes)` call per command, in waves.
+
+The loop's own work must stay small beside what it measures, so it reads the clock once a wave of
+256 commands and not once a command. Still every command is a call of its own, with bytes of its own
+(its stamp in front), and every future is asked for its result. A command's latency is taken for its
+whole wave: from before the wave's first call until its last result was seen, which is never less
+than the command's own.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import quorumlog as ql
+
+WAVE = 256
+
+
+class Wave(NamedTuple):
+    began_ns: int
+    stamp: int
+    submissions: list[ql.Submission]
+
+
+class WaveLoad:
+    """Submits and settles waves; `window` commands are in flight at most.
+
+    Attributes:
+        entries: settled between `count_from_here` and `count_no_more`.
+        refused, unknown: commands since the start with that outcome.
+    """
+
+    def __init__(self, group: ql.Group, payload: int, rest: bytes, window: int, seconds: float) -> None:
+        self._submit = group.submit
+        self._split = struct.Struct(f"{payload}s" * WAVE).unpack
+        self._rows = np.empty((WAVE, payload), np.uint8)
+        self._rows[:] = np.frombuffer(bytes(payload - len(rest)) + rest, np.uint8)
+        self._stamped = min(8, payload)
+        self._waves = max(1, window // WAVE)
+        self._answer_seconds = seconds
+        self._flying: deque[Wave] = deque()
+        self._stamp = 0
+        self._counting = False
+        self.entries = self.refused = self.unknown = 0
+        self._latencies: list[tuple[int, int]] = []
+        self._indexes: list[tuple[int, npt.NDArray[np.uint64]]] = []
+
+    def count_from_here(self) -> None:
+        self._counting = True
+
+    def count_no_more(self) -> None:
+        self._counting = False
+
+    def step(self) -> None:
+        """One more wave, then all that is settled; waits for the oldest when the window is full."""
+        flying = self._flying
+        if len(flying) >= self._waves:
+            self._settle(flying.popleft())
+        while flying and flying[0].submissions[-1].done:
+            self._settle(flying.popleft())
+        wave = self._next_wave()
+        if wave.submissions:
+            flying.append(wave)
+
+    def finish(self) -> None:
+        while self._flying:
+            self._settle(self._flying.popleft())
+
+    def latencies_ns(self) -> npt.NDArray[np.int64]:
+        """Of every counted command."""
+        pairs = np.asarray(self._latencies, np.int64).reshape(-1, 2)
+        return np.repeat(pairs[:, 0], pairs[:, 1])
+
+    def acknowledged(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """Stamps of all acknowledged commands since the start, and their indexes."""
+        none = [np.empty(0, np.uint64)]
+        stamps = [np.arange(stamp, stamp + len(some), dtype=np.uint64) for stamp, some in self._indexes]
+        return np.concatenate(stamps + none), np.concatenate([some for _, some in self._indexes] + none)
+
+    def _next_wave(self) -> Wave:
+        stamp, submit = self._stamp, self._submit
+        stamps = np.arange(stamp, stamp + WAVE, dtype="<u8")
+        self._rows[:, : self._stamped] = stamps.view(np.uint8).reshape(WAVE, 8)[:, : self._stamped]
+        payloads = self._split(self._rows.data)
+        self._stamp += WAVE
+        began_ns = time.perf_counter_ns()
+        submissions: list[ql.Submission] = []
+        try:
+            submissions.extend(map(submit, payloads))     # what was taken before a refusal is in the list
+        except ql.Overloaded:
+            self.refused += WAVE - len(submissions)
+        return Wave(began_ns, stamp, submissions)
+
+    def _settle(self, wave: Wave) -> None:
+        seconds = self._answer_seconds
+        try:
+            indexes = [submission.result(seconds).index for submission in wave.submissions]
+        except ql.QuorumlogError:
+            self._settle_singly(wave)
+            return
+        self._acknowledge(wave, wave.stamp, indexes)
+
+    def _settle_singly(self, wave: Wave) -> None:
+        for number, submission in enumerate(wave.submissions):
+            try:
+                applied = submission.result(self._answer_seconds)
+            except ql.Rejected:
+                self.refused += 1
+            except ql.QuorumlogError:
+                self.unknown += 1
+            else:
+                self._acknowledge(wave, wave.stamp + number, [applied.index])
+
+    def _acknowledge(self, wave: Wave, stamp: int, indexes: list[int]) -> None:
+        if self._counting and indexes:
+            self.entries += len(indexes)
+            self._latencies.append((time.perf_counter_ns() - wave.began_ns, len(indexes)))
+        self._indexes.append((stamp, np.asarray(indexes, np.uint64)))
