@@ -39,7 +39,7 @@ class LoadOptions:
     batch: int
     seconds: float
     window: int = 0
-    aio: AioShape = AioShape()
+    aio: AioShape = field(default_factory=AioShape)
 
     def window_of(self) -> int:
         """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
