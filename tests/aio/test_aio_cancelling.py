@@ -75,6 +75,8 @@ def test_ten_thousand_cancelled_awaits_leave_nothing_behind(run: Run, group: ql.
         await asyncio.wait(tasks)
         assert all(task.cancelled() for task in tasks)
         tasks.clear()
+        del task
+        assert alive("Future") <= futures_before + 10      # while all is still pending
         gate.opened.set()
         await group.propose(b"last")
         assert len(gate.payloads) == 10_001
