@@ -109,7 +109,6 @@ def test_limit_prints_a_table_and_the_object() -> None:
         ({"writer": "mmap"}, "--writer mmap"),
         ({"window": -1}, "--window -1"),
         ({"tasks": -1}, "--tasks -1"),
-        ({"loop": "trio"}, "--loop trio"),
     ],
 )
 def test_options_out_of_bounds_are_refused_before_anything_starts(options: dict[str, Any], said: str) -> None:
