@@ -28,7 +28,7 @@ from quorumlog.bench.waves import WaveLoad
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
 Numbers = Any  # a list or an array of integers
 ANSWER_SECONDS = 30.0
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 4 << 20
 SUBMIT_WINDOW = 16384
 
 
@@ -42,7 +42,7 @@ class LoadOptions:
     aio: AioShape = field(default_factory=AioShape)
 
     def window_of(self) -> int:
-        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
+        """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches)."""
         if self.mode == "single":
             return 1
         if self.mode == "aio":
@@ -51,7 +51,7 @@ class LoadOptions:
             return self.window
         if self.mode == "submit":
             return SUBMIT_WINDOW
-        return max(2, min(256, WINDOW_BYTES // (self.payload * self.batch)))
+        return max(4, min(1024, WINDOW_BYTES // (self.payload * self.batch)))
 
     @property
     def warmup_seconds(self) -> float:
