@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quorumlog.bench.aio_load import AioShape
 from quorumlog.bench.limit import run_limit
 from quorumlog.bench.load import LoadOptions, load_acknowledged
 from quorumlog.bench.options import BenchOptions
@@ -86,6 +87,8 @@ def _run_processes(
             batch=options.batch,
             seconds=options.seconds,
             window=options.window,
+            loop=options.loop,
+            tasks=options.tasks,
             acknowledged=str(acknowledged),
         )
         after = fleet.statuses()
@@ -131,7 +134,14 @@ def _run_threads(
         before = time.process_time()
         load = run_load(
             workers[leader],
-            LoadOptions(options.mode, options.payload, options.batch, options.seconds, options.window),
+            LoadOptions(
+                options.mode,
+                options.payload,
+                options.batch,
+                options.seconds,
+                options.window,
+                AioShape(options.loop, options.tasks, options.window),
+            ),
             acknowledged,
         )
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
@@ -166,6 +176,7 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "payload_bytes": options.payload,
         "batch_entries": options.entries_per_batch,
         "window": load["window"],
+        **({"loop": options.loop, "tasks": options.tasks} if options.mode == "aio" else {}),
         "seconds": round(seconds, 3),
         "entries": load["entries"],
         "entries_per_second": round(load["entries"] / seconds, 1),

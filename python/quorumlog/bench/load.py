@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 import quorumlog as ql
+from quorumlog.bench.aio_load import AioLoad, AioShape, as_arrays
 from quorumlog.bench.options import Mode
 from quorumlog.bench.waves import WaveLoad
 
@@ -27,7 +28,7 @@ from quorumlog.bench.waves import WaveLoad
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
 Numbers = Any  # a list or an array of integers
 ANSWER_SECONDS = 30.0
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 4 << 20
 SUBMIT_WINDOW = 16384
 
 
@@ -38,16 +39,19 @@ class LoadOptions:
     batch: int
     seconds: float
     window: int = 0
+    aio: AioShape = field(default_factory=AioShape)
 
     def window_of(self) -> int:
-        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
+        """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches)."""
         if self.mode == "single":
             return 1
+        if self.mode == "aio":
+            return self.aio.in_flight()
         if self.window:
             return self.window
         if self.mode == "submit":
             return SUBMIT_WINDOW
-        return max(2, min(256, WINDOW_BYTES // (self.payload * self.batch)))
+        return max(4, min(1024, WINDOW_BYTES // (self.payload * self.batch)))
 
     @property
     def warmup_seconds(self) -> float:
@@ -113,6 +117,8 @@ class Load:
             step = self._single()
         elif options.mode == "submit":
             return self._run_waves()
+        elif options.mode == "aio":
+            return self._run_aio()
         else:
             step = self._pipelined(self._submit_batch(), 1, options.batch)
         now = time.perf_counter_ns()
@@ -132,6 +138,14 @@ class Load:
         while self._flying:
             self._settle(self._options.batch if options.mode == "batch" else 1)
         return self._measured
+
+    def _run_aio(self) -> Measured:
+        """See aio_load.py."""
+        options = self._options
+        rest = template(options.payload, 1).tobytes()[8:]
+        load = AioLoad(self._group, options.aio, options.payload, rest)
+        done = load.run(options.warmup_seconds, options.seconds, self._at_start, self._at_end)
+        return Measured(done.entries, done.unknown, done.refused, done.seconds, **as_arrays(done))
 
     def _run_waves(self) -> Measured:
         """Mode submit; see waves.py."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Mode = Literal["batch", "submit", "single"]
+Mode = Literal["batch", "submit", "single", "aio"]
 Shape = Literal["processes", "threads"]
 Machine = Literal["none", "python"]
+Loop = Literal["asyncio", "uvloop"]
 
-MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+MODES: tuple[Mode, ...] = ("batch", "submit", "single", "aio")
+LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop")
 SHAPES: tuple[Shape, ...] = ("processes", "threads")
 MACHINES: tuple[Machine, ...] = ("none", "python")
 
@@ -27,7 +29,8 @@ class BenchOptions:
     """One benchmark of a cluster.
 
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
-    submissions are kept in flight (0: a default by mode, see `load.py`).
+    submissions are kept in flight (0: a default by mode, see `load.py`). `loop` and `tasks` are of
+    mode aio (see `aio_load.py`).
     """
 
     protocol: str = "raft"
@@ -41,6 +44,8 @@ class BenchOptions:
     window: int = 0
     writer: str = "auto"
     directory: Path | None = field(default=None)
+    loop: Loop = "asyncio"
+    tasks: int = 10_000
 
     def __post_init__(self) -> None:
         self._require(self.protocol == "raft", f"--protocol {self.protocol}: only raft is there")
@@ -58,6 +63,8 @@ class BenchOptions:
         self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
         self._require(self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}")
         self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
+        self._require(self.loop in LOOPS, f"--loop {self.loop}: one of {', '.join(LOOPS)}")
+        self._require(0 <= self.tasks <= 1 << 20, f"--tasks {self.tasks}: 0 to 1048576")
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
             f"--writer {self.writer}: auto, thread or io_uring",
@@ -71,11 +78,11 @@ class BenchOptions:
     @property
     def fresh_segments(self) -> int:
         """Segments of 64 MiB that each node fills before the clock starts, as the limit program does:
-        what two disks' worth of a second can take for the whole run, within 3 GiB; few where each
+        what a GiB a second takes for the whole run, within 4 GiB; few where each
         entry waits for its own sync."""
         if self.mode == "single":
             return 4
-        return max(4, min(48, int(self.seconds * 12)))
+        return max(4, min(64, int(self.seconds * 16)))
 
     @property
     def entries_per_batch(self) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,25 @@ class Wave(NamedTuple):
     submissions: list[ql.Submission]
 
 
+class Payloads:
+    """Commands with a stamp of their own in front, a wave at a time."""
+
+    def __init__(self, payload: int, rest: bytes, first_stamp: int = 0) -> None:
+        self._split = struct.Struct(f"{payload}s" * WAVE).unpack
+        self._rows = np.empty((WAVE, payload), np.uint8)
+        self._rows[:] = np.frombuffer(bytes(payload - len(rest)) + rest, np.uint8)
+        self._stamped = min(8, payload)
+        self._stamp = first_stamp
+
+    def next_wave(self) -> tuple[int, tuple[bytes, ...]]:
+        """The first one's stamp, which the others count on from, and the commands."""
+        stamp = self._stamp
+        self._stamp += WAVE
+        stamps = np.arange(stamp, stamp + WAVE, dtype="<u8")
+        self._rows[:, : self._stamped] = stamps.view(np.uint8).reshape(WAVE, 8)[:, : self._stamped]
+        return stamp, self._split(self._rows.data)
+
+
 class WaveLoad:
     """Submits and settles waves; `window` commands are in flight at most.
 
@@ -39,14 +57,10 @@ class WaveLoad:
 
     def __init__(self, group: ql.Group, payload: int, rest: bytes, window: int, seconds: float) -> None:
         self._submit = group.submit
-        self._split = struct.Struct(f"{payload}s" * WAVE).unpack
-        self._rows = np.empty((WAVE, payload), np.uint8)
-        self._rows[:] = np.frombuffer(bytes(payload - len(rest)) + rest, np.uint8)
-        self._stamped = min(8, payload)
+        self._payloads = Payloads(payload, rest)
         self._waves = max(1, window // WAVE)
         self._answer_seconds = seconds
         self._flying: deque[Wave] = deque()
-        self._stamp = 0
         self._counting = False
         self.entries = self.refused = self.unknown = 0
         self._latencies: list[tuple[int, int]] = []
@@ -85,15 +99,11 @@ class WaveLoad:
         return np.concatenate(stamps + none), np.concatenate([some for _, some in self._indexes] + none)
 
     def _next_wave(self) -> Wave:
-        stamp, submit = self._stamp, self._submit
-        stamps = np.arange(stamp, stamp + WAVE, dtype="<u8")
-        self._rows[:, : self._stamped] = stamps.view(np.uint8).reshape(WAVE, 8)[:, : self._stamped]
-        payloads = self._split(self._rows.data)
-        self._stamp += WAVE
+        stamp, payloads = self._payloads.next_wave()
         began_ns = time.perf_counter_ns()
         submissions: list[ql.Submission] = []
         try:
-            submissions.extend(map(submit, payloads))     # what was taken before a refusal is in the list
+            submissions.extend(map(self._submit, payloads))     # what was taken before a refusal is in the list
         except ql.Overloaded:
             self.refused += WAVE - len(submissions)
         return Wave(began_ns, stamp, submissions)

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from quorumlog.bench.aio_load import AioShape
 from quorumlog.bench.load import Load, LoadOptions, save_acknowledged
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.options import MACHINES, Mode
+from quorumlog.bench.options import MACHINES, Loop, Mode
 from quorumlog.processes.channel import serve
 from quorumlog.processes.node import NodeWorker
 
@@ -46,9 +47,17 @@ class BenchWorker(NodeWorker):
         super().__init__({name: partial(make_machine, name) for name in MACHINES})
 
     def load(
-        self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str
+        self,
+        mode: Mode,
+        payload: int,
+        batch: int,
+        seconds: float,
+        window: int,
+        acknowledged: str,
+        loop: Loop,
+        tasks: int,
     ) -> dict[str, Any]:
-        options = LoadOptions(mode, payload, batch, seconds, window)
+        options = LoadOptions(mode, payload, batch, seconds, window, AioShape(loop, tasks, window))
         return run_load(self, options, Path(acknowledged))
 
     def wait_spares(self, count: int) -> int:

@@ -13,7 +13,7 @@ from rich.table import Table
 from quorumlog.bench import limit as limit_program
 from quorumlog.bench.cluster import run_cluster, run_with_limit
 from quorumlog.bench.limit import LimitUnavailable, run_limit
-from quorumlog.bench.options import MACHINES, MODES, BadOptions, BenchOptions
+from quorumlog.bench.options import LOOPS, MACHINES, MODES, BadOptions, BenchOptions
 from quorumlog.processes.channel import RemoteError, WorkerGone
 from quorumlog.processes.fleet import FleetError
 
@@ -35,6 +35,13 @@ def bench() -> None:
 @click.option("--machine", type=click.Choice(MACHINES), default="none", show_default=True)
 @click.option("--processes/--threads", default=True, help="A process per node, or all in one.")
 @click.option("--window", default=0, help="Submissions in flight; 0: by mode.")
+@click.option("--loop", type=click.Choice(LOOPS), default="asyncio", show_default=True, help="Mode aio.")
+@click.option(
+    "--tasks",
+    default=10_000,
+    show_default=True,
+    help="Mode aio: tasks that each propose in a loop, or keep --window futures; 0: one per command.",
+)
 @click.option("--writer", default="auto", show_default=True, help="auto, thread or io_uring.")
 @click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
 @click.option("--with-limit", is_flag=True, help="Run the limit program in turn with the cluster.")

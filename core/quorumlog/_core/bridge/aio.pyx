@@ -39,6 +39,7 @@ cdef class AwaitedMove(Awaited):
 
 
 @cython.final
+@cython.no_gc                          # nothing that it refers to refers to those who await it
 cdef class Settling:
     """Awaits a submission for a limited time; what the node had not taken by then is withdrawn."""
 

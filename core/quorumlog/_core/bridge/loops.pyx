@@ -134,7 +134,7 @@ cdef class LoopBell:
                 return 0
             self.timer.cancel()
         cdef int64_t left_ns = <int64_t>(deadline_ns - monotonic_ns())
-        self.timer = get_running_loop().call_later(max(left_ns, 0) / 1e9, self.on_timer)
+        self.timer = self.loop().call_later(max(left_ns, 0) / 1e9, self.on_timer)
         self.timer_ns = deadline_ns
         return 0
 
@@ -185,13 +185,6 @@ cdef int sweep_loops() except -1:
     return 0
 
 
-cdef object new_future():
-    """For one `yield` in an __await__: what asyncio.Future's own __await__ would hand to the task."""
-    future = get_running_loop().create_future()
-    future._asyncio_future_blocking = True
-    return future
-
-
 cdef uint64_t deadline_of(object timeout) except? 0:
     if timeout is None:
         return 0
@@ -226,7 +219,8 @@ cdef class Awaited:
 
     cdef object join(self, uint64_t deadline_ns):
         """A future that is woken when it happens, or at its deadline (0: none)."""
-        future = new_future()
+        future = self.bell.loop().create_future()        # a weak reference; and it runs, as we do in it
+        future._asyncio_future_blocking = True           # as its own __await__ would hand it to the task
         self.waiters[future] = deadline_ns
         if deadline_ns:
             if self.nearest_ns == 0 or deadline_ns < self.nearest_ns:
