@@ -149,17 +149,17 @@ def test_the_nearest_deadline_comes_first(run: Run, group: ql.aio.Group) -> None
 
 def fill(group: ql.aio.Group) -> list[ql.Submission]:
     """Everything that the group takes, until it refuses."""
-    taken = []
+    taken: list[ql.Submission] = []
     with pytest.raises(ql.Overloaded):
-        while True:
-            taken.append(group.submit(bytes(64 << 10)))
+        taken.extend(group.submit(bytes(64 << 10)) for _ in range(1000))
     return taken
 
 
 def test_without_room_a_proposal_waits_its_turn(run: Run, group: ql.aio.Group, gate: Gate) -> None:
     async def main() -> None:
         taken = fill(group)
-        big = [bytes([number]) * (64 << 10) for number in range(40)]  # more than there will ever be room for at once
+        # more than there will ever be room for at once
+        big = [bytes([number]) * (64 << 10) for number in range(40)]
         tasks = [asyncio.ensure_future(group.propose(payload, timeout=60)) for payload in big]
         tasks.append(asyncio.ensure_future(group.propose_many(iter([b"last"]), timeout=60)))  # type: ignore[arg-type]
         with pytest.raises(ql.Overloaded) as caught:

@@ -1,6 +1,11 @@
 from collections.abc import Generator
 from typing import Any, final
 
+from quorumlog._core.bridge.loops import Awaited
+
+@final
+class AwaitedReceipt(Awaited): ...
+
 @final
 class Applied:
     @property
