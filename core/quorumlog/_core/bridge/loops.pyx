@@ -2,7 +2,7 @@
 
 cimport cython
 
-from quorumlog._core.base.atomics cimport exchange_ptr, load_ptr, load_u32
+from quorumlog._core.base.atomics cimport exchange_ptr, load_ptr, load_u32, store_u32
 from quorumlog._core.base.clock cimport monotonic_ns
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -36,7 +36,11 @@ cdef list orphans = []             # bells of loops that are gone, with notices 
 
 
 def _after_fork() -> None:
-    # The eventfds are shared with the parent, whose wake-ups a read here would steal.
+    # The eventfds are shared with the parent, whose wake-ups a read here would steal; and no thread
+    # of the parent that was ringing one goes on ringing here.
+    cdef LoopBell bell
+    for bell in [*bells.values(), *orphans]:
+        store_u32(&bell.bell.ringing, 0)
     bells.clear()
     orphans.clear()
 
