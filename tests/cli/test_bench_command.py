@@ -37,6 +37,7 @@ def bench(*arguments: str) -> tuple[str, dict[str, Any]]:
     ("mode", "shape", "machine"),
     [
         ("batch", "--processes", "python"),
+        ("list", "--threads", "none"),
         ("submit", "--processes", "none"),
         ("single", "--processes", "none"),
         ("batch", "--threads", "none"),
@@ -57,7 +58,7 @@ def test_each_mode_and_shape_verifies(mode: str, shape: str, machine: str, tmp_p
     assert result["mode"] == mode
     assert "--" + result["shape"] == shape
     assert result["machine"] == machine
-    assert result["batch_entries"] == (64 if mode == "batch" else 1)
+    assert result["batch_entries"] == (64 if mode in ("batch", "list") else 1)
     assert set(result["latency_us"]) - {"p9999"} == {"p50", "p90", "p99", "p999"}
     assert ("p9999" in result["latency_us"]) == (result["latency_samples"] >= 100_000)
     assert "open_loop" not in result

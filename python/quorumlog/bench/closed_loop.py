@@ -48,6 +48,11 @@ def drive_batch(run: LoadRun) -> None:
     Pipeline(run, submit_batch(run), 1, run.options.batch).drive()
 
 
+def drive_list(run: LoadRun) -> None:
+    """submit_many(list of bytes), a window of batches in flight."""
+    Pipeline(run, submit_list(run), 1, run.options.batch).drive()
+
+
 def submit_one(run: LoadRun) -> Callable[[int], ql.Submission]:
     """Submits one entry under a stamp."""
     submit, payload = run.group.submit, run.options.payload
@@ -67,6 +72,21 @@ def submit_batch(run: LoadRun) -> Callable[[int], ql.Submission]:
         # The call copies before it returns, so the buffer can be stamped again next time.
         room[:length] = stamp_bytes(stamp, options.payload)
         return submit_many((buffer, offsets))
+
+    return submit
+
+
+def submit_list(run: LoadRun) -> Callable[[int], ql.Submission]:
+    """Like `submit_batch`, of entries that are bytes objects; but for the first, the same in each call."""
+    submit_many, options = run.group.submit_many, run.options
+    payload = options.payload
+    whole = template(payload, options.batch).tobytes()
+    entries = [whole[at : at + payload] for at in range(0, len(whole), payload)]
+    rest = entries[0][8:]
+
+    def submit(stamp: int) -> ql.Submission:
+        entries[0] = stamp_bytes(stamp, payload) + rest
+        return submit_many(entries)
 
     return submit
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quorumlog.bench.aio_load import drive_aio
-from quorumlog.bench.closed_loop import drive_batch, drive_single
+from quorumlog.bench.closed_loop import drive_batch, drive_list, drive_single
 from quorumlog.bench.load import LoadRun
 from quorumlog.bench.open_loop import drive_open
 from quorumlog.bench.options import LoadOptions, Mode
@@ -34,6 +34,7 @@ class LoadMode:
 
 LOAD_MODES: dict[Mode, LoadMode] = {
     "batch": LoadMode(drive_batch, CLOSED_LOOP),
+    "list": LoadMode(drive_list, CLOSED_LOOP),
     "submit": LoadMode(drive_waves, WAVES),
     "single": LoadMode(drive_single, CLOSED_LOOP),
     "aio": LoadMode(drive_aio, AIO),

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-Mode = Literal["batch", "submit", "single", "aio"]
+Mode = Literal["batch", "list", "submit", "single", "aio"]
 Shape = Literal["processes", "threads"]
 Machine = Literal["none", "python"]
 Loop = Literal["asyncio", "uvloop"]
 
-MODES: tuple[Mode, ...] = ("batch", "submit", "single", "aio")
+MODES: tuple[Mode, ...] = ("batch", "list", "submit", "single", "aio")
+# Modes that hand over a batch a call.
+BATCH_MODES: tuple[Mode, ...] = ("batch", "list")
 # Modes that `--rate` can drive (`open_loop.py`).
 OPEN_LOOP_MODES: tuple[Mode, ...] = ("batch", "submit", "single")
 LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop")
@@ -44,7 +46,7 @@ class LoadOptions:
 
     @property
     def entries_per_call(self) -> int:
-        return self.batch if self.mode == "batch" else 1
+        return self.batch if self.mode in BATCH_MODES else 1
 
     def window_of(self) -> int:
         """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches); 0: no window."""
@@ -97,7 +99,7 @@ class BenchOptions:
         self._require(1 <= self.batch <= ENTRIES_MAX, f"--batch {self.batch}: 1 to {ENTRIES_MAX}")
         body = self.payload * self.batch + 4 * (self.batch + 2) + 8
         self._require(
-            self.mode != "batch" or body <= BODY_BYTES_MAX,
+            self.mode not in BATCH_MODES or body <= BODY_BYTES_MAX,
             f"--payload {self.payload} × --batch {self.batch} makes a body of {body} bytes;"
             f" a batch holds at most {BODY_BYTES_MAX}",
         )
