@@ -157,6 +157,7 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "payload_bytes": options.payload,
         "batch_entries": options.entries_per_batch,
         "window": load["window"],
+        "fresh": options.fresh,
         **({"open_loop": load["open_loop"]} if load["open_loop"] else {}),
         **({"loop": options.loop, "tasks": options.tasks} if options.mode == "aio" else {}),
         "seconds": round(seconds, 3),

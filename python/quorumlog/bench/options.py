@@ -74,7 +74,8 @@ class BenchOptions:
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
     submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).  With a `rate`
     the load is an open loop of so many entries a second (`open_loop.py`), and no window bounds it.
-    `loop` and `tasks` are of mode aio (`aio_load.py`).
+    `loop` and `tasks` are of mode aio (`aio_load.py`).  `fresh` False: the steady state, in which the
+    nodes fill their segments while they are loaded.
     """
 
     protocol: str = "raft"
@@ -89,6 +90,7 @@ class BenchOptions:
     rate: float = 0.0
     writer: str = "auto"
     directory: Path | None = field(default=None)
+    fresh: bool = True
     loop: Loop = "asyncio"
     tasks: int = 10_000
 
@@ -133,6 +135,8 @@ class BenchOptions:
         """Segments of 64 MiB that each node fills before the clock starts, as the limit program does:
         what a GiB a second takes for the whole run, within 4 GiB; few where each
         entry waits for its own sync."""
+        if not self.fresh:
+            return 2
         if self.mode == "single":
             return 4
         return max(4, min(64, int(self.seconds * 16)))

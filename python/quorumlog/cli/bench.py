@@ -54,6 +54,11 @@ for command in (instructions, scaling, sweep, draw):
     show_default=True,
     help="Mode aio: tasks that each propose in a loop, or keep --window futures; 0: one per command.",
 )
+@click.option(
+    "--fresh/--steady",
+    default=True,
+    help="Segments filled before the clock starts, as the limit program's files are, or while the load runs.",
+)
 @click.option("--writer", default="auto", show_default=True, help="auto, thread or io_uring.")
 @click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
 @click.option("--with-limit", is_flag=True, help="Run the limit program in turn with the cluster.")
