@@ -88,3 +88,11 @@ def test_what_cannot_be_run_is_refused(arguments: tuple[str, ...], said: str) ->
     ran = CliRunner().invoke(main, ["bench", *arguments])
     assert ran.exit_code == 2
     assert said in ran.output
+
+
+@pytest.mark.processes
+def test_a_recycled_log_reads_back(tmp_path: Path) -> None:
+    result = bench("log", "--pairs", "1", "--directory", str(tmp_path))
+    assert result["verified"] is True
+    assert result["recycled_entries_per_second"] > 0
+    assert not list(tmp_path.iterdir()), "nothing is left behind"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quorumlog.bench.gil_load import WORKS, GilOptions, run_gil
+from quorumlog.bench.log_load import LogOptions, run_log
 from quorumlog.bench.memory_load import MemoryOptions, run_memory
 from quorumlog.bench.options import MACHINES, BadOptions
 from quorumlog.bench.read_load import ReadOptions, run_reads
@@ -135,4 +136,23 @@ def _memory_table(result: dict[str, Any]) -> Table:
             f"{result['anonymous_mib_most'][name]:,.0f} MiB",
             f"{used:,.0f} MiB" if used is not None else "",
         )
+    return table
+
+
+@bench.command("log")
+@click.option("--payload", default=16, show_default=True, help="Bytes of an entry.")
+@click.option("--batch", default=4096, show_default=True, help="Entries of a batch.")
+@click.option("--pairs", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
+@click.option("--json", "only_json", is_flag=True, help="Print nothing but the JSON object.")
+def log(only_json: bool, **options: Any) -> None:
+    """The log alone: in segments filled before the clock starts, and in recycled ones."""
+    _run(lambda said: run_log(LogOptions(**options), said), _log_table, only_json)
+
+
+def _log_table(result: dict[str, Any]) -> Table:
+    table = _table(result, "the log alone", ("entries/s",))
+    table.add_row("fresh segments", f"{result['fresh_entries_per_second']:,.0f}")
+    table.add_row("recycled ones", f"{result['recycled_entries_per_second']:,.0f}")
+    table.add_row("ratio", f"{result['recycled_to_fresh']:.2f}")
     return table
