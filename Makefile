@@ -13,12 +13,14 @@ BUILT := build/built.stamp
 
 INPUT ?=
 SEED ?=
+SEEDS ?= 2000
+PROFILE ?= swarm
 ROUNDS ?= 50
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify fix build soak crash fuzz sim bench asan tsan packaging clean
+.PHONY: help demo test verify fix build soak crash fuzz sim sim-full mutants bench asan tsan packaging clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +59,12 @@ crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of 
 fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in CI
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k fuzz tests
 
-sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and says what happened
-	$(PY) -m quorumlog sim $(if $(SEED),--seed $(SEED),--seeds 2000)
+sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and leaves its trace
+	$(PY) -m quorumlog sim --profile $(PROFILE) \
+		$(if $(SEED),--seed $(SEED) --trace build/seed-$(SEED).ndjson,--seeds 0:$(SEEDS))
+
+sim-full: $(BUILT)  ## the simulation over 100,000 seeds
+	$(PY) -m quorumlog sim --seeds 0:100000
 
 bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what single calls cost
 	$(PY) -m quorumlog bench cluster --with-limit

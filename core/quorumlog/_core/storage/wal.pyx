@@ -35,6 +35,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 
 cdef enum:
     MIB = 1 << 20
+    SEGMENT_BYTES_MIN = 64 << 10
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
@@ -135,10 +136,10 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     memset(failure, 0, sizeof(WalReport))
     report[0] = failure
     status[0] = ERR_USAGE
-    if options.segment_bytes < MIB or options.segment_bytes > 2048 * <uint64_t>MIB \
-            or options.segment_bytes % MIB != 0 or strlen(path) > PATH_BYTES_MAX - 64:
+    if options.segment_bytes < SEGMENT_BYTES_MIN or options.segment_bytes > 2048 * <uint64_t>MIB \
+            or options.segment_bytes % SEGMENT_BYTES_MIN != 0 or strlen(path) > PATH_BYTES_MAX - 64:
         snprintf(failure.detail, DETAIL_BYTES,
-                 b"segments are 1 MiB to 2 GiB and a multiple of 1 MiB; a path has at most 4,032 bytes")
+                 b"segments are 64 KiB to 2 GiB and a multiple of 64 KiB; a path has at most 4,032 bytes")
         return NULL
     status[0] = ERR_MEMORY
     wal = <Wal*>calloc(1, sizeof(Wal))
@@ -233,7 +234,8 @@ cdef wsn_t append(Wal* wal, Batch* batch) noexcept nogil:
 
 
 cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil:
-    cdef uint64_t most = wal.segment_bytes // 2 - 64 * 1024
+    # Beside the body a segment holds its checkpoint, its footer, and the ends of groups.
+    cdef uint64_t most = wal.segment_bytes // 2 - min(<uint64_t>64 * 1024, wal.segment_bytes // 4)
     return <uint32_t>(most if most < BATCH_BODY_BYTES_MAX else BATCH_BODY_BYTES_MAX)
 
 
