@@ -15,6 +15,7 @@ INPUT ?=
 SEED ?=
 SEEDS ?= 2000
 PROFILE ?= swarm
+MUTANTS ?=
 ROUNDS ?= 50
 TESTS ?= tests
 
@@ -65,6 +66,11 @@ sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and l
 
 sim-full: $(BUILT)  ## the simulation over 100,000 seeds
 	$(PY) -m quorumlog sim --seeds 0:100000
+
+# A build of its own below build/; MUTANTS=name for one, MUTANTS="--rotation 5" for five.
+mutants: $(BUILT)  ## which invariant or test sees each deliberate wrong behaviour, and how soon
+	QUORUMLOG_BUILD=mutants $(PY) setup.py --quiet build --build-base build/mutants --build-lib build/mutants/lib
+	PYTHONPATH=build/mutants/lib $(PY) tests/simulation/mutants.py $(MUTANTS)
 
 bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what single calls cost
 	$(PY) -m quorumlog bench cluster --with-limit

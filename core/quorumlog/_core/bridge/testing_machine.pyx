@@ -47,7 +47,7 @@ cdef bint begin_machine(Machines machines, uint32_t host) noexcept:
         machines.live[host + 1] = machines.factory()
         return True
     except BaseException as error:
-        machines.error = error
+        machines.note(error)
         return False
 
 
@@ -60,11 +60,11 @@ cdef bint apply_batch(Machines machines, uint32_t host, Batch* batch, uint64_t* 
     try:
         machine = machines.live[host + 1]
         digest[0] = digest_of(machine.apply(view_of(batch)), batch.count)
-        if machines.check is not None:
-            machines.check(machine)
+        if machines.look is not None:
+            machines.look(machine)
         return True
     except BaseException as error:
-        machines.error = error
+        machines.note(error)
         return False
 
 
@@ -79,7 +79,7 @@ cdef Batch* command_batch(Machines machines, BatchPool* pool, uint64_t session, 
     try:
         payloads = machines.payloads_of(session, sequence)
     except BaseException as error:
-        machines.error = error
+        machines.note(error)
         payloads = [b""]
     return batch_of(pool, payloads)
 
@@ -109,15 +109,20 @@ cdef Batch* batch_of(BatchPool* pool, list payloads) noexcept:
 
 cdef class Machines:
     """`factory()` makes a machine; `command(session, sequence)` the payloads of one batch, always the same
-    for the same two numbers; `check(machine)`, if given, is called after every batch."""
+    for the same two numbers; `look(machine)`, if given, is called after every batch."""
 
-    def __cinit__(self, factory, command_of, check=None):
+    def __cinit__(self, factory, command_of, look=None):
         self.factory = factory
         self.command = command_of
-        self.check = check
+        self.look = look
         self.live = {}
         self.drawn = {}
         self.error = None
+
+    cdef void note(self, object error) noexcept:
+        """The first one is the cause."""
+        if self.error is None:
+            self.error = error
 
     def payloads_of(self, session, sequence):
         """The batch's payloads, checked: some, each bytes, together at most 12 KiB."""

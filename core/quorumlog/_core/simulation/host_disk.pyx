@@ -18,8 +18,8 @@ from quorumlog._core.simulation.schedule cimport (
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World, Writing
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last
 from quorumlog._core.storage.wal cimport (
-    WRITES_IN_FLIGHT_MAX, WalStatus, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_prepare, wal_read,
-    wal_status,
+    WRITES_IN_FLIGHT_MAX, WalStatus, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_poisoned, wal_prepare,
+    wal_read, wal_status,
 )
 
 from libc.errno cimport EIO
@@ -142,6 +142,7 @@ cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence)
     wal_complete(host.wal, occurrence.number, error)
     if error != 0:
         mark(world.marks, MARK_SYNC_FAILED if writing.written else MARK_WRITE_FAILED)
+    if wal_poisoned(host.wal):
         return False
     wal_prepare(host.wal)
     look_at_segments(world, host)

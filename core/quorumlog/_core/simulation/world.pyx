@@ -44,6 +44,7 @@ from libc.string cimport memset
 cdef enum:
     WIRE_BYTES = 1 << 30
     STUPOR_NS = 400000000      # within which a node that stood still does what it has missed
+    AT_ONE_INSTANT_MAX = 100000
     CALM_TIMEOUTS = 3          # before a hot run gets hot: there is a leader to lose
     DUE_IN_HOT = 3             # crashes, and cuts, that a hot run has for sure
 
@@ -287,6 +288,10 @@ cdef void world_run(World* world) noexcept nogil:
     while world.ledger.failure[0] == 0 and schedule_next(&world.schedule, &occurrence):
         check2(occurrence.at_ns >= world.now_ns, b"Q-WORLD-04 time does not run backwards", occurrence.at_ns,
                world.now_ns)
+        world.at_this_instant = world.at_this_instant + 1 if occurrence.at_ns == world.now_ns else 0
+        if world.at_this_instant > AT_ONE_INSTANT_MAX:
+            ledger_fail(world.ledger, b"time stands still: a node wants the same moment again and again",
+                        occurrence.node, occurrence.kind, world.now_ns)
         world.now_ns = occurrence.at_ns
         if world.now_ns >= heal_ns and not world.healed:
             heal_world(world)

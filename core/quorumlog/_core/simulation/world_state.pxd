@@ -205,6 +205,7 @@ cdef struct World:
     uint64_t faults[FAULT_KINDS]
     uint64_t marks[MARKS]
     uint64_t events
+    uint64_t at_this_instant   # in a row
     uint64_t proposals
     uint64_t refusals
     uint64_t acked

@@ -7,6 +7,7 @@ segments are renamed and used again as they are; what they hold names other ids.
 
 from quorumlog._core.base.atomics cimport load_u64
 from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, OK
 from quorumlog._core.storage.files cimport (FILE_CREATE, FILE_DIRECT, FILE_SYNCED, FILE_WRITE, iovec)
 from quorumlog._core.storage.format cimport RECORD_COPY, RECORD_MOVED, kind_has_entries
@@ -208,12 +209,12 @@ cdef int continue_preparing(Wal* wal) noexcept nogil:
             return abandon_preparing(wal, result)
         spares.preparing_bytes += part.iov_len
         return OK
-    result = wal.files.sync(wal.files.self, spares.preparing_fd)
+    result = 0 if mutant(b"spare-not-synced") else wal.files.sync(wal.files.self, spares.preparing_fd)
     if result < 0:
         return abandon_preparing(wal, result)
     wal.files.close(wal.files.self, spares.preparing_fd)
     spares.preparing_fd = -1
-    result = wal.files.sync_directory(wal.files.self, wal.path)
+    result = 0 if mutant(b"directory-not-synced") else wal.files.sync_directory(wal.files.self, wal.path)
     if result < 0:
         return status_of(result)
     push_spare(wal, spares.preparing_id)
@@ -347,7 +348,8 @@ cdef void segments_retire(Wal* wal) noexcept nogil:
     cdef bint full
     while wal.segment_count > 1:
         head = wal.segments[0]
-        if head.writes > 0 or not head.sealed or not wal.segments[1].checkpoint_done \
+        if head.writes > 0 or not head.sealed \
+                or not (wal.segments[1].checkpoint_done or mutant(b"checkpoint-not-awaited")) \
                 or head.last_wsn > load_u64(&wal.flushed) or head_is_needed(wal, head):
             break
         lock(&wal.spare_mutex)
