@@ -5,6 +5,7 @@ one are what happened, all else is prose, and `pytest --rewrite` writes what hap
 
     log                       a new disk, and on it a log with one group, open and flushed
     append TERM WORD...       one batch with these entries, behind the last
+    fill TERM BYTES           one batch of one large entry
     vote TERM NODE            a hard state
     truncate TERM FIRST       what lies at FIRST and behind is superseded
     compact FIRST             entries before FIRST are not needed any more
@@ -12,6 +13,7 @@ one are what happened, all else is prose, and `pytest --rewrite` writes what hap
     write N                   plan N's bytes go into the page cache
     complete N                it is synced and reported; plans may complete in any order
     settle                    plan, write and complete all there is
+    prepare                   spare segments are made ready, heads that nobody needs are used again
     fail write|sync|read [ENOSPC]     the next call of that kind fails
     crash                     the process alone: the page cache stays
     power kept|lost|SEED      the power too: what is not synced is all kept, all lost, or each as drawn
@@ -69,6 +71,9 @@ class LogStage:
         self.terms.update({index: int(term) for index in range(first, self.last + 1)})
         return f"entries {first}..{self.last} are WSN {wsn}" if first != self.last else f"entry {first} is WSN {wsn}"
 
+    def do_fill(self, term: str, size: str) -> str:
+        return self.do_append(term, "x" * int(size))
+
     def do_vote(self, term: str, node: str) -> str:
         return f"the vote is WSN {self.running.hard_state(GROUP, int(term), int(node))}"
 
@@ -102,6 +107,14 @@ class LogStage:
         self.running.settle()
         self.running.settle(mark=True)
         return f"flushed up to WSN {self.running.flushed}"
+
+    def do_prepare(self) -> str:
+        before = len(self.segments())
+        self.running.prepare()
+        return f"segments: {before}, then {len(self.segments())}"
+
+    def segments(self) -> list[str]:
+        return [path for path in self.disk.paths() if path.endswith(".qlog")]
 
     def failure(self, error: int) -> str:
         return f"fails: {errno.errorcode[error]}" if error else ""

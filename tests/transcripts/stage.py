@@ -28,8 +28,9 @@ now into the files, for a reader of the diff to judge.
 
 from __future__ import annotations
 
-from quorumlog._core.bridge.testing_raft import Letter
 from world import World
+
+from quorumlog._core.bridge.testing_raft import Letter
 
 QUIET = ("elect", "pass", "settle")
 

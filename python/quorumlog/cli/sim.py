@@ -21,25 +21,23 @@ ONE = (
 )
 
 
-class SeedRange(click.ParamType):
+def seed_range(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`A:B` for the seeds from A to B - 1, or a number for so many from 1 on."""
-
-    name = "A:B"
-
-    def convert(self, value: Any, parameter: Any, context: Any) -> tuple[int, int]:
-        first, colon, end = str(value).partition(":")
-        try:
-            begin, stop = (int(first), int(end)) if colon else (1, int(first) + 1)
-        except ValueError:
-            self.fail(f"{value!r} is not like 0:1000", parameter, context)
-        if not 0 <= begin < stop <= SEED_MAX:
-            self.fail(f"{value!r}: seeds rise, from 0 on", parameter, context)
-        return begin, stop
+    if value is None:
+        return None
+    first, colon, end = value.partition(":")
+    try:
+        begin, stop = (int(first), int(end)) if colon else (1, int(first) + 1)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not like 0:1000") from None
+    if not 0 <= begin < stop <= SEED_MAX:
+        raise click.BadParameter(f"{value!r}: seeds rise, from 0 on")
+    return begin, stop
 
 
 @click.command()
 @click.option("--protocol", default="raft", show_default=True, type=click.Choice(["raft"]))
-@click.option("--seeds", type=SeedRange(), help="Many seeds on all cores: 0:1000, or a number.")
+@click.option("--seeds", callback=seed_range, metavar="A:B", help="Many seeds on all cores: 0:1000, or a number.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="One seed, in this process.")
 @click.option("--profile", default="swarm", show_default=True, type=click.Choice(PROFILES))
 @click.option("--nodes", default=0, type=click.IntRange(0, 7), help="0: drawn from the seed.")

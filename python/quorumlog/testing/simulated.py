@@ -110,12 +110,13 @@ def simulate(seeds: int = 100, *, first: int = 0) -> Callable[[Callable[..., Non
         def run_all(*arguments: Any, **named: Any) -> None:
             chosen = os.environ.get(SEED_VARIABLE)
             for seed in [int(chosen)] if chosen else range(first, first + seeds):
-                again = f"\nagain: {SEED_VARIABLE}={seed} pytest {test.__module__.replace('.', '/')}.py -k {test.__name__}"
+                again = f"\nagain: {SEED_VARIABLE}={seed} pytest -k {test.__name__}  (of {test.__module__})"
                 test(*arguments, Simulation(seed, again), **named)
 
         functools.update_wrapper(run_all, test)
-        del run_all.__wrapped__        # or pytest would look for a fixture named like the first parameter
-        run_all.__signature__ = _without_simulation(test)  # type: ignore[attr-defined]
+        # Or pytest would look for a fixture named like the first parameter.
+        del run_all.__dict__["__wrapped__"]
+        run_all.__dict__["__signature__"] = _without_simulation(test)
         return run_all
 
     return decorate

@@ -28,6 +28,23 @@ MESSAGE_COLOURS = {
 }
 
 
+WORDS = {
+    "voted": "votes for {for}{term}",
+    "flushed": "has flushed up to WSN {wsn}",
+    "committed": "commits up to {index}{term}",
+    "not_started": "fails to start, status {status}",
+    "out": "stops for good",
+    "fault": "FAULT {fault}",
+    "mended": "all links are whole again",
+    "healed": "all faults end",
+    "proposed": "is asked to write (operation {operation})",
+    "acked": "answers the writer (operation {operation})",
+    "read": "is asked to read (operation {operation})",
+    "served": "answers the reader with {value} (operation {operation})",
+    "compacted": "drops the entries before {first}",
+}
+
+
 def read_trace(lines: Iterable[str]) -> Trace:
     """Reads NDJSON; ValueError names the line that is none."""
     records: list[Line] = []
@@ -45,7 +62,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
 
 def said_of(record: Line) -> str:
     """One happening in words, without its time and node."""
-    event = record["event"]
+    event = str(record["event"])
     term = f" in term {record['term']}" if "term" in record else ""
     if event == "sent":
         fate = {0: ", lost", 1: "", 2: ", twice"}.get(record["copies"], "")
@@ -61,23 +78,9 @@ def said_of(record: Line) -> str:
     if event == "started":
         unproved = f", unproved to {record['unproved_last']}" if record["unproved_last"] else ""
         return f"starts with entries {record['first']}..{record['last']}{unproved}"
-    words = {
-        "voted": lambda: f"votes for {record['for']}{term}",
-        "flushed": lambda: f"has flushed up to WSN {record['wsn']}",
-        "committed": lambda: f"commits up to {record['index']}{term}",
-        "not_started": lambda: f"fails to start, status {record['status']}",
-        "stopped": lambda: "loses its power" if record["power"] else "crashes",
-        "out": lambda: "stops for good",
-        "fault": lambda: f"FAULT {record['fault']}",
-        "mended": lambda: "all links are whole again",
-        "healed": lambda: "all faults end",
-        "proposed": lambda: f"is asked to write (operation {record['operation']})",
-        "acked": lambda: f"answers the writer (operation {record['operation']})",
-        "read": lambda: f"is asked to read (operation {record['operation']})",
-        "served": lambda: f"answers the reader with {record['value']} (operation {record['operation']})",
-        "compacted": lambda: f"drops the entries before {record['first']}",
-    }
-    return words[event]() if event in words else str(event)
+    if event == "stopped":
+        return "loses its power" if record["power"] else "crashes"
+    return WORDS.get(event, event).format_map({**record, "term": term})
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Diagram:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.nodes = trace.nodes
-        self.places = [TOP + PIXELS_PER_EVENT * i for i in range(len(trace.records))]
+        self.places = [float(TOP + PIXELS_PER_EVENT * i) for i in range(len(trace.records))]
         self.bottom = TOP + PIXELS_PER_EVENT * max(len(trace.records), 1) + 20
         self.width = LEFT + SPACING * max(len(self.nodes), 1)
         self.drawn: list[str] = []
@@ -159,7 +162,7 @@ class Diagram:
         """Coloured by role; none while the node is down."""
         for node in self.nodes:
             self.words(self.x(node) - 18, TOP - 25, f"node {node}", 'font-size="13" font-weight="bold"')
-            since, role = TOP - 15.0, "follower"
+            since, role = float(TOP - 15), "follower"
             for record, y in zip(self.trace.records, self.places, strict=True):
                 if record.get("node") != node or record["event"] not in ("role", "stopped", "out", "started"):
                     continue
@@ -204,7 +207,7 @@ class Diagram:
         self.words(end - 3, y + 3, "×", 'fill="#b3261e" font-size="11"')
 
     def labels(self) -> None:
-        last_ms = float("-inf")
+        last_ms = -1.0
         for record, y in zip(self.trace.records, self.places, strict=True):
             if record["at_ms"] - last_ms >= 1 or record["event"] in ("healed", "mended"):
                 self.words(4, y + 3, f"{record['at_ms']:.1f} ms", 'fill="#757575"')

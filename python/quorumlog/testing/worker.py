@@ -1,4 +1,6 @@
-"""Runs seeds of the simulation, one line of JSON each: `python -m quorumlog.testing.worker PROFILE NODES FIRST COUNT STEP`.
+"""Runs seeds of the simulation, one line of JSON each.
+
+    python -m quorumlog.testing.worker PROFILE NODES FIRST COUNT STEP
 
 A process of its own, because a broken invariant of the core aborts; the seed is
 announced before it runs, so that the last line names it.  The last line of all is the

@@ -111,7 +111,7 @@ cdef class Machines:
     """`factory()` makes a machine; `command(session, sequence)` the payloads of one batch, always the same
     for the same two numbers; `look(machine)`, if given, is called after every batch."""
 
-    def __cinit__(self, factory, command_of, look=None):
+    def __init__(self, factory, command_of, look=None):
         self.factory = factory
         self.command = command_of
         self.look = look

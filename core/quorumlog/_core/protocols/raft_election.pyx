@@ -191,7 +191,8 @@ cdef void election_on_flushed(Raft* raft, Outbox* out) noexcept nogil:
 cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nogil:
     """5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate"."""
     # Entries that this node may have acknowledged and lost count as if it had them (DESIGN 5, rule 4).
-    if raft.unproved_last != 0 and not mutant(b"unproved-votes-freely") and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
+    if raft.unproved_last != 0 and not mutant(b"unproved-votes-freely") \
+            and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
         return False
     if asked.last_term != raft.log.last_term:
         return asked.last_term > raft.log.last_term

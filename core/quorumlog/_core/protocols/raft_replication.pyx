@@ -313,7 +313,7 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
 
 cdef index_t replication_batch_end(const Raft* raft, index_t index) noexcept nogil:
     cdef Batch* batch = log_batch(raft.log, index)
-    if batch == NULL or batch_last(batch) == index or mutant(b"commit-splits-a-batch"):
+    if batch == NULL or batch_last(batch) == index:
         return index
     return batch.first - 1
 

@@ -1,7 +1,7 @@
 """Damage and the atlas; see damage.pxd."""
 
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next
-from quorumlog._core.simulation.disk cimport Disk, Inode
+from quorumlog._core.simulation.disk cimport Disk
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_MISDIRECTED, FAULT_STALE, FAULT_ZEROED, PROFILE_BEYOND,
@@ -12,7 +12,7 @@ from quorumlog._core.simulation.pages cimport PAGE_SECTORS, SECTOR_BYTES, PagedF
 from quorumlog._core.simulation.trace cimport TRACE_OUT, trace_note
 from quorumlog._core.simulation.world_state cimport STOP_BYTES, Host, World
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset
 
@@ -40,9 +40,11 @@ cdef bint is_zero(const uint8_t* sector) noexcept nogil:
 cdef uint8_t* draw_sector(Disk* disk, uint32_t behind, Prng* prng) noexcept nogil:
     """Some written sector of some file, with `behind` written pages after it; NULL: none was found."""
     cdef PagedFile* file
-    cdef uint32_t i, pages
+    cdef uint32_t pages
+    cdef uint32_t tries = TRIES
     cdef uint8_t* sector
-    for i in range(TRIES):
+    while tries > 0:
+        tries -= 1
         if disk.inode_count == 0:
             return NULL
         file = &disk.inodes[prng_below(prng, disk.inode_count)].content

@@ -65,10 +65,10 @@ cdef Writing* writing_of(Host* host, uint64_t number) noexcept nogil:
     return NULL
 
 
-cdef bint take_plan(World* world, Host* host, bint mark) noexcept nogil:
+cdef bint take_plan(World* world, Host* host, bint bare_mark) noexcept nogil:
     cdef Writing* writing = free_writing(host)
     cdef uint64_t write_ns
-    if writing == NULL or wal_plan(host.wal, &writing.plan, mark) != OK:
+    if writing == NULL or wal_plan(host.wal, &writing.plan, bare_mark) != OK:
         return False
     writing.busy = True
     writing.written = False

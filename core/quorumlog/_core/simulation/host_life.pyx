@@ -32,7 +32,7 @@ from quorumlog._core.storage.wal cimport (
 )
 
 from libc.errno cimport EIO
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset, strstr

@@ -6,13 +6,12 @@ cluster uses; nothing else depends on that unit.
 
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
 from quorumlog._core.simulation.fault_kinds cimport (
-    FAULT_BIT_ROT, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS, FAULT_LATE_WRITE, FAULT_LOSS, FAULT_MISDIRECTED,
-    FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, FAULT_ZEROED, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
+    FAULT_BIT_ROT, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS, FAULT_LATE_WRITE, FAULT_LOSS,
+    FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
     PROFILE_BEYOND, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
 )
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 cdef enum:
     MILLISECOND = 1000000
@@ -95,6 +94,11 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
     options.client_ns = (20 + prng_below(prng, 130)) * MILLISECOND
     options.fault_ns = (200 + prng_below(prng, 3000)) * MILLISECOND
     options.weight_compact = <uint32_t>prng_below(prng, 4) if prng_chance(prng, 1, 2) else 0
+    if prng_chance(prng, 1, 8):
+        # Heads go as fast as segments fill.
+        options.weight_compact = 40
+        options.payload_bytes_max = 3000
+        options.fault_ns = 200 * MILLISECOND
 
 
 cdef void reference_sizes(WorldOptions* options) noexcept nogil:

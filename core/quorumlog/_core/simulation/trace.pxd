@@ -51,4 +51,4 @@ cdef void trace_close(Trace* trace) noexcept nogil
 cdef void trace_add(Trace* trace, TraceRecord record) noexcept nogil
 # One with the numbers that most have; `term` may be 0.
 cdef void trace_note(Trace* trace, uint64_t at_ns, int kind, uint32_t node, uint32_t peer, uint64_t number,
-                uint64_t a, uint64_t b, term_t term) noexcept nogil
+                     uint64_t a, uint64_t b, term_t term) noexcept nogil

@@ -28,7 +28,7 @@ cdef void trace_add(Trace* trace, TraceRecord record) noexcept nogil:
 
 
 cdef void trace_note(Trace* trace, uint64_t at_ns, int kind, uint32_t node, uint32_t peer, uint64_t number,
-                uint64_t a, uint64_t b, term_t term) noexcept nogil:
+                     uint64_t a, uint64_t b, term_t term) noexcept nogil:
     cdef TraceRecord record
     if not trace.on:
         return

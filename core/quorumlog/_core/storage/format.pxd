@@ -7,7 +7,6 @@ offsets are tested against the document.
 
 from quorumlog._core.base.bytes cimport get_u32, put_u32, round_up
 from quorumlog._core.base.crc32c cimport crc32c
-from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BLOCK_BYTES, group_t, index_t, term_t, wsn_t
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP,
                                             KIND_TRUNCATE)
@@ -179,8 +178,7 @@ cdef inline uint32_t tail_crc(const void* list_entries, const GroupTail* tail) n
 cdef inline bint header_valid(const GroupHeader* h, uint64_t segment, uint64_t offset,
                               uint64_t segment_bytes) noexcept nogil:
     """The header at `offset` of an image; the list behind it is read only once its size is bounded."""
-    if h.magic != GROUP_MAGIC or ((h.segment != segment or h.offset != offset)
-                                  and not mutant(b"place-not-checked")):
+    if h.magic != GROUP_MAGIC or h.segment != segment or h.offset != offset:
         return False
     if h.record_count > GROUP_RECORDS_MAX or h.length == 0 or (h.length & (BLOCK_BYTES - 1)) != 0:
         return False
