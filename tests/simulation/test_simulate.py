@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random as global_random
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,6 +13,9 @@ import pytest
 
 import quorumlog as ql
 from quorumlog.testing import Simulation, SimulationFailed, simulate
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Sum(ql.StateMachine):
@@ -108,6 +114,17 @@ def test_one_seed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUORUMLOG_SEED", "77")
     watch()
     assert seen == [10, 11, 12, 13, 14, 77]
+
+
+def test_the_how_to_runs_as_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "simulate-a-state-machine.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "test_ledger.py").write_text(code.replace("seeds=200", "seeds=5"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_wrong_use_is_told() -> None:
