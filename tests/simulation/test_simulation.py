@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 SEEDS = int(os.environ.get("QUORUMLOG_SIMULATION_SEEDS", "1500"))
 FIRST = int(os.environ.get("QUORUMLOG_SIMULATION_FIRST", "1"))
 PERMANENT = [
-    int(line.split()[0])
+    line.split()[0]
     for line in (HERE / "seeds.txt").read_text().splitlines()
     if line.strip() and not line.startswith("#")
 ]
@@ -72,8 +72,9 @@ def test_without_faults_everything_proposed_is_acknowledged(nodes: int) -> None:
 
 
 @pytest.mark.parametrize("seed", PERMANENT)
-def test_a_seed_that_once_failed(seed: int) -> None:
-    campaign(seed, 1)
+def test_a_seed_that_once_failed(seed: str) -> None:
+    profile, _, number = seed.rpartition(":")
+    campaign(int(number), 1, profile or "swarm")
 
 
 def test_the_hot_profile_leaves_nothing_out() -> None:

@@ -294,6 +294,8 @@ cdef int replay_trusted(Wal* wal, Replay* replay, WalReport* report, Segment* se
         status = replay_footer_entry(replay, wal.files, fd, segment.id, &entries[i], &bad)
         if bad:
             note_damage(wal, report, segment.id, entries[i].offset)
+        elif entries[i].kind == KIND_CHECKPOINT:
+            segment.checkpoint_done = True
         if status == OK and kind_has_entries(entries[i].kind):
             status = segment_summarise(segment, entries[i].group, entries[i].first,
                                        entries[i].first + entries[i].count - 1, entries[i].length,
@@ -327,6 +329,8 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
             if item.state != ITEM_VALID or not checkpoint_replay(
                     replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn):
                 note_damage(wal, report, segment.id, item.offset)
+            else:
+                segment.checkpoint_done = True
             continue
         if item.event.kind == KIND_FOOTER:
             continue
@@ -361,7 +365,6 @@ cdef int replay_segments(Wal* wal, Directory* directory, Replay* replay, WalRepo
         segment.begun = True
         segment.sealed = True
         segment.footer_done = found.trusted
-        segment.checkpoint_done = True
         if found.trusted:
             status = replay_trusted(wal, replay, report, segment)
         else:
