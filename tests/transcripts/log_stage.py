@@ -173,7 +173,7 @@ class LogStage:
         status, _, term, first, entries = self.running.read(GROUP, int(index))
         if status:
             return f"refused: {STATUS.get(status, status)}"
-        words = " ".join(entry.decode() for entry in entries)
+        words = " ".join(entry.decode() if len(entry) < 80 else f"{len(entry)} bytes" for entry in entries)
         return f"{words} of term {term}, from {first} on"
 
 

@@ -38,6 +38,11 @@ cdef struct Found:
     bint used
     bint trusted
 
+# What the headers of one boot say of it; segments are passed from the newest to the oldest.
+cdef struct BootProof:
+    uint64_t boot
+    wsn_t flushed
+
 cdef struct Directory:
     Found* found
     uint32_t count
@@ -123,18 +128,20 @@ cdef int list_segments(Wal* wal, Directory* directory, WalReport* report) noexce
 
 # First pass -------------------------------------------------------------------------------------------
 
-cdef bint trusted_footer(Wal* wal, uint64_t id, uint64_t proved, uint64_t* boot) noexcept nogil:
-    """Rule 11: a footer stands for its segment only if it and all its records lie at or below F."""
+cdef bint trusted_footer(Wal* wal, uint64_t id, const BootProof* proof, uint64_t* boot) noexcept nogil:
+    """Rule 11: a footer stands for its segment only if it and all its records lie at or below what the
+    boot that wrote them knew to be flushed.  A later boot's F covers its recovery's verdict, and that may
+    be that a record which the footer lists is bad: footer and record can have been in flight together."""
     cdef FooterEntry* entries = NULL
     cdef uint32_t count = 0
     cdef wsn_t wsn = 0
     cdef bint trusted
     cdef uint32_t i
-    if proved == 0 or footer_load(wal.files, wal.path, id, &entries, &count, &wsn, boot) != OK:
+    if proof.flushed == 0 or footer_load(wal.files, wal.path, id, &entries, &count, &wsn, boot) != OK:
         return False
-    trusted = wsn <= proved
+    trusted = boot[0] == proof.boot and wsn <= proof.flushed
     for i in range(count):
-        if entries[i].wsn > proved:
+        if entries[i].wsn > proof.flushed:
             trusted = False
     free(entries)
     return trusted
@@ -144,14 +151,16 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
     cdef uint32_t i = directory.count
     cdef Found* found
     cdef uint64_t boot
+    cdef BootProof proof
     cdef Scan scan
     cdef bint changed
     cdef int status
+    memset(&proof, 0, sizeof(BootProof))
     while i > 0:
         i -= 1
         found = &directory.found[i]
         boot = 0
-        if trusted_footer(wal, found.id, report.flushed, &boot):
+        if trusted_footer(wal, found.id, &proof, &boot):
             found.used = True
             found.trusted = True
             if boot > report.boot:
@@ -190,6 +199,11 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
         found.used = scan.used
         if scan.flushed > report.flushed:
             report.flushed = scan.flushed
+        if scan.used and scan.boot != proof.boot:
+            proof.boot = scan.boot
+            proof.flushed = 0
+        if scan.used and scan.flushed > proof.flushed:
+            proof.flushed = scan.flushed
         if scan.boot > report.boot:
             report.boot = scan.boot
         if scan.highest > highest[0]:
