@@ -14,7 +14,6 @@ import pytest
 import quorumlog as ql
 from quorumlog.testing import Simulation, SimulationFailed, simulate
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
