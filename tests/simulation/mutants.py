@@ -93,7 +93,7 @@ MUTANTS = (
            "tests/storage/test_damage.py"),
     Mutant("cold-read-not-verified", "storage", "a damaged record is served (A-W14)", "tests/storage/test_wal.py"),
     Mutant("second-list-ignored", "storage", "the list at a group's end is not looked for (rule 3)",
-           "tests/storage/test_damage.py"),
+           "tests/storage/test_corruption_matrix.py"),
 )
 
 
