@@ -13,6 +13,9 @@ BUILT := build/built.stamp
 
 INPUT ?=
 SEED ?=
+SEEDS ?= 2000
+PROFILE ?= swarm
+MUTANTS ?=
 ROUNDS ?= 50
 BASE ?= HEAD~1
 PAIRS ?= 5
@@ -21,7 +24,7 @@ TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify fix build soak crash fuzz sim asan tsan packaging clean \
+.PHONY: help demo test verify fix build soak crash fuzz sim sim-full mutants asan tsan packaging clean \
 	bench bench-compare bench-scaling bench-plots bench-instructions bench-instructions-update
 
 help:  ## this list
@@ -62,8 +65,17 @@ crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of 
 fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in CI
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k fuzz tests
 
-sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and says what happened
-	$(PY) -m quorumlog sim $(if $(SEED),--seed $(SEED),--seeds 2000)
+sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and leaves its trace
+	$(PY) -m quorumlog sim --profile $(PROFILE) \
+		$(if $(SEED),--seed $(SEED) --trace build/seed-$(SEED).ndjson,--seeds 0:$(SEEDS))
+
+sim-full: $(BUILT)  ## the simulation over 100,000 seeds
+	$(PY) -m quorumlog sim --seeds 0:100000
+
+# A build of its own below build/; MUTANTS=name for one, MUTANTS="--rotation 5" for five.
+mutants: $(BUILT)  ## which invariant or test sees each deliberate wrong behaviour, and how soon
+	QUORUMLOG_BUILD=mutants $(PY) setup.py --quiet build --build-base build/mutants --build-lib build/mutants/lib
+	PYTHONPATH=build/mutants/lib $(PY) tests/simulation/mutants.py $(MUTANTS)
 
 bench: $(BUILT)  ## the cluster benchmark beside the limit program, then micro and macro benchmarks
 	$(PY) -m quorumlog bench cluster --with-limit

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from quorumlog._core.bridge.log import LogCore
+from quorumlog.errors import UsageError
 from quorumlog.machine import Batch
 
 __all__ = ["Log", "LogStatus", "Span"]
@@ -73,6 +74,8 @@ class Log:
             cache_bytes: bound for indexes of files kept for reading.
             direct: small writes go past the page cache where the file system allows it.
         """
+        if segment_bytes % MIB or segment_bytes < MIB:
+            raise UsageError(f"segment_bytes is {segment_bytes}; it must be a multiple of 1 MiB")
         return cls(LogCore(os.fspath(path), segment_bytes, spare_segments, memory_bytes, cache_bytes, direct))
 
     def append(self, payload: bytes | bytearray | memoryview) -> int:

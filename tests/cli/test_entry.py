@@ -27,7 +27,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
 
 def test_every_command_has_help() -> None:
     ran = CliRunner().invoke(main, ["--help"])
-    for name in ("demo", "init", "node", "log", "doctor", "bench", "sim"):
+    for name in ("demo", "init", "node", "log", "doctor", "bench", "sim", "trace"):
         assert name in ran.output
         assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
 

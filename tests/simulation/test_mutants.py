@@ -1,17 +1,8 @@
-"""Each wrong behaviour of docs/testing.md is seen by the simulation.
-
-Needs the build profile `mutants`:
-
-    QUORUMLOG_BUILD=mutants python setup.py build --build-base build/mutants \
-        --build-lib build/mutants/lib
-    PYTHONPATH=build/mutants/lib python -m pytest tests/simulation/test_mutants.py
-"""
+"""The table of mutants is whole, and no other build has any of them.  What sees each: `make mutants`."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -19,41 +10,36 @@ import pytest
 
 from quorumlog._core.bridge.testing_simulation import has_mutants
 
-HERE = Path(__file__).parent
-SEEDS = int(os.environ.get("QUORUMLOG_MUTANT_SEEDS", "1500"))
-CHUNK = 25
-MUTANTS = (
-    "commit-by-counting-alone", "own-append-counts-at-once", "vote-not-saved", "speak-before-saved",
-    "commit-beyond-verified", "truncate-on-match", "ack-the-last-index", "ack-before-flushed",
-    "read-on-a-fresh-leader", "read-without-a-round", "vote-for-any-log", "vote-twice",
-    "flushed-is-the-newest", "trust-the-page-cache", "apply-repeated",
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from mutants import MUTANTS, ROOT, Death, in_rotation
+
+CORE = ROOT / "core" / "quorumlog" / "_core"
+CALL = re.compile(r"\bmutant\(b\"([a-z-]+)\"\)")
 
 
-def first_failure(mutant: str) -> str | None:
-    """The first seed that sees it, and how."""
-    for first in range(1, SEEDS + 1, CHUNK):
-        run = subprocess.run(
-            [sys.executable, str(HERE / "run_seeds.py"), str(first), str(CHUNK)],
-            capture_output=True, text=True, check=False, env={**os.environ, "QUORUMLOG_MUTANT": mutant},
-        )
-        lines = [json.loads(line) for line in run.stdout.splitlines()]
-        assert lines, run.stderr
-        for line in lines:
-            if line.get("failure"):
-                return f"seed {line['seed']}: {line['failure']}"
-        if "begins" in lines[-1]:
-            said = [text for text in run.stderr.splitlines() if "InvariantViolation" in text]
-            return f"seed {lines[-1]['begins']}: {said[-1] if said else run.stderr[-300:]}"
-    return None
+def test_every_mutant_of_the_core_is_in_the_table() -> None:
+    """And the other way round; so many of them, and so many in storage."""
+    built = {name for path in CORE.rglob("*.p[yx][xd]") for name in CALL.findall(path.read_text())}
+    assert built == {mutant.name for mutant in MUTANTS}
+    assert len(MUTANTS) >= 30
+    assert sum(mutant.area == "storage" for mutant in MUTANTS) >= 8
 
 
-@pytest.mark.skipif(not has_mutants(), reason="not the build profile `mutants`")
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_the_simulation_sees(mutant: str) -> None:
-    seen = first_failure(mutant)
-    print(f"{mutant}: {seen}")
-    assert seen is not None, f"{mutant} survives {SEEDS} seeds"
+def test_the_tests_named_for_mutants_are_there() -> None:
+    named = {test for mutant in MUTANTS for test in mutant.tests.split()}
+    assert [test for test in named if not (ROOT / test).exists()] == []
+
+
+def test_the_rotation_meets_all() -> None:
+    met = {mutant.name for day in range(len(MUTANTS)) for mutant in in_rotation(5, day)}
+    assert met == {mutant.name for mutant in MUTANTS}
+    assert all(len(in_rotation(5, day)) == 5 for day in range(30))
+
+
+def test_a_crash_is_no_proper_death() -> None:
+    assert Death(MUTANTS[0], "seed 1 of hot: two leaders in one term", 1.0).is_proper
+    assert not Death(MUTANTS[0], "seed 1 of hot: aborted: Segmentation fault", 1.0).is_proper
+    assert not Death(MUTANTS[0], "", 1.0).is_proper
 
 
 @pytest.mark.skipif(has_mutants(), reason="the build profile `mutants`")
@@ -65,4 +51,4 @@ def test_other_builds_have_no_mutants() -> None:
     for package in (protocols, storage):
         for module in Path(next(iter(package.__path__))).glob("*.so"):
             content = module.read_bytes()
-            assert not [name for name in MUTANTS if name.encode() in content], module.name
+            assert not [mutant.name for mutant in MUTANTS if mutant.name.encode() in content], module.name

@@ -13,10 +13,14 @@ now into the files, for a reader of the diff to judge.
     deliver [A] [to B] [KIND]   what lies in the network now
     settle                      deliver and sync until all is quiet; milestones only
     drop | double [A] [to B] [KIND]
+    reorder [A] [to B] [KIND]     the newest of these goes to the front
+    remember [A] [to B] [KIND]    somebody keeps a copy of these
+    replay                        and all that was kept comes again
     propose N WORD...           one batch with these entries
     read N NUMBER
     flush N [K]                 all (the oldest K) waiting writes become durable
     crash N | start N [unproved I] | tear N K
+    restart N [K]                 crash and start; K waiting writes reached the disk
     fill N TERM... [; term T]   a crashed node's disk
     cut A B | oneway A B | isolate N | heal
     nodes? | logs | network     what is there
@@ -25,6 +29,8 @@ now into the files, for a reader of the diff to judge.
 from __future__ import annotations
 
 from world import World
+
+from quorumlog._core.bridge.testing_raft import Letter
 
 QUIET = ("elect", "pass", "settle")
 
@@ -41,6 +47,7 @@ def milestone(line: str) -> bool:
 class Stage:
     def __init__(self) -> None:
         self.world = World(1)
+        self.remembered: list[Letter] = []
 
     def command(self, line: str) -> list[str]:
         """What one command makes happen."""
@@ -120,6 +127,24 @@ class Stage:
         twice = self.world.waiting(*self.route(words))
         self.world.network += twice
         return [f"twice from {x.sender} to {x.target}: {x!r}" for x in twice]
+
+    def do_reorder(self, words: list[str]) -> None:
+        first = self.world.waiting(*self.route(words))[-1]
+        self.world.network = [first, *(x for x in self.world.network if x is not first)]
+
+    def do_remember(self, words: list[str]) -> list[str]:
+        kept = self.world.waiting(*self.route(words))
+        self.remembered += kept
+        return [f"kept from {x.sender} to {x.target}: {x!r}" for x in kept]
+
+    def do_replay(self, words: list[str]) -> None:
+        self.world.network += self.remembered
+        self.remembered = []
+        self.world.deliver()
+
+    def do_restart(self, words: list[str]) -> None:
+        self.world.crash(int(words[0]), keep=int(words[1]) if len(words) > 1 else 0)
+        self.world.start(int(words[0]))
 
     def do_propose(self, words: list[str]) -> list[str]:
         refused = len(self.world.refusals)

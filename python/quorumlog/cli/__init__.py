@@ -14,6 +14,7 @@ from quorumlog.cli.doctor import doctor
 from quorumlog.cli.log import log
 from quorumlog.cli.node import init, node
 from quorumlog.cli.sim import sim
+from quorumlog.cli.trace import trace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,7 +23,7 @@ def main() -> None:
     """A durable log and consensus engine for Python services."""
 
 
-for command in (demo, init, node, log, doctor, bench, sim):
+for command in (demo, init, node, log, doctor, bench, sim, trace):
     main.add_command(command)
 
 

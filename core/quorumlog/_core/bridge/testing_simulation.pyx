@@ -2,19 +2,57 @@
 
 from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
+from quorumlog._core.bridge.testing_machine cimport Machines
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.simulation.disk cimport disk_clone
-from quorumlog._core.simulation.faults cimport draw_options
+from quorumlog._core.simulation.fault_kinds cimport FAULT_KINDS
+from quorumlog._core.simulation.history cimport (
+    OPERATION_READ, OPERATION_WRITE, History, Operation, history_call, history_close, history_is_linearizable,
+    history_return,
+)
 from quorumlog._core.simulation.ledger cimport ledger_committed_last
+from quorumlog._core.simulation.marks cimport MARKS
+from quorumlog._core.simulation.swarm cimport draw_options
+from quorumlog._core.simulation.trace cimport TraceRecord
 from quorumlog._core.simulation.world cimport world_close, world_open, world_run
-from quorumlog._core.simulation.world_state cimport OpenRequest, World, WorldOptions
+from quorumlog._core.simulation.world_state cimport Host, OpenRequest, World, WorldOptions
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 cdef enum:
     UNCOMMITTED_BYTES_MAX = 1 << 20
+
+# In the order of simulation/fault_kinds.pxd, simulation/marks.pxd and simulation/trace.pxd.
+FAULTS = (
+    "loss", "duplication", "delay", "reordering", "replay", "partition", "one_way_cut", "bridge", "clog",
+    "process_crash", "power_cut", "blackout", "second_crash", "recovery_crash", "pause", "wipe",
+    "write_error", "sync_error", "read_error", "no_space", "late_write", "swapped_writes",
+    "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "clock_drift", "clock_jump", "clock_freeze",
+)
+MARK_NAMES = (
+    "elected", "campaign_lost", "pre_campaign_lost", "stepped_down", "deposed", "leader_paused", "quorum_down",
+    "truncated", "truncated_many", "old_term_committed", "compacted", "fetched", "fetch_failed", "applied_cold",
+    "held", "held_lost", "repeated", "gap", "given_up", "given_up_happened", "refused", "read_refused",
+    "read_waited", "read_forwarded", "unproved_tail", "tail_settled", "recovery_crashed",
+    "recovery_crashed_twice", "write_failed", "sync_failed", "swapped", "segment_rolled", "segment_retired",
+    "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
+    "replayed", "unclogged", "clock_froze_leader",
+)
+PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4}
+TRACED = (
+    "", "sent", "arrived", "role", "voted", "wrote", "flushed", "committed", "started", "not_started", "stopped",
+    "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted",
+)
+MESSAGES = (
+    "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
+    "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
+)
+ROLES = ("", "follower", "pre-candidate", "candidate", "leader", "learner")
+KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 10: "membership"}
+
+assert len(FAULTS) == FAULT_KINDS and len(MARK_NAMES) == MARKS, "a name for each"
 
 
 def has_mutants():
@@ -39,11 +77,25 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.hard_state_term = request.hard_state_term
     options.vote = request.vote
     options.unproved_last = request.unproved_last
+    options.unproved_term = request.unproved_term
     return raft_open(&options, log, now_ns)
 
 
+# What a run has to say -------------------------------------------------------------------
+
+cdef dict host_told(const Host* host):
+    return {
+        "up": bool(host.up), "ended": bool(host.ended), "stop": (<bytes>host.stop).decode(),
+        "role": ROLES[host.status.role], "term": host.status.term, "leader": host.status.leader,
+        "first": host.status.first, "last": host.status.last, "flushed": host.status.flushed,
+        "commit": host.status.commit, "applied": host.applied, "unproved_last": host.status.unproved_last,
+    }
+
+
 cdef dict told(const World* world):
-    """What a run has to say, in numbers."""
+    """In numbers; `timeouts_to_progress` is in election timeouts from the end of all faults."""
+    cdef uint64_t timeout_ns = world.options.election_timeout_ns
+    cdef dict faults = {FAULTS[i]: world.faults[i] for i in range(<int>FAULT_KINDS) if world.faults[i]}
     return {
         "seed": world.options.seed,
         "failure": (<bytes>world.ledger.failure).decode(),
@@ -55,34 +107,21 @@ cdef dict told(const World* world):
         "proposals": world.proposals,
         "refusals": world.refusals,
         "acked": world.acked,
+        "operations": world.history.count,
         "reads_served": world.reads_served,
         "messages": world.network.sent,
-        "messages_lost": world.network.lost,
-        "messages_duplicated": world.network.duplicated,
-        "process_crashes": world.process_crashes,
-        "power_cuts": world.power_cuts,
+        "cut_off": world.network.cut_off,
         "recoveries": world.recoveries,
-        "recovery_crashes": world.recovery_crashes,
-        "unproved_tails": world.unproved_tails,
-        "disk_errors": world.disk_errors,
-        "fetches": world.fetches,
-        "compactions": world.compactions,
-        "pauses": world.pauses,
+        "leader_changes": world.leader_changes,
         "truncations": world.ledger.truncations,
-        "hosts": [{"up": bool(world.hosts[i].up), "role": world.hosts[i].status.role,
-                   "term": world.hosts[i].status.term,
-                   "leader": world.hosts[i].status.leader, "first": world.hosts[i].status.first,
-                   "last": world.hosts[i].status.last, "flushed": world.hosts[i].status.flushed,
-                   "commit": world.hosts[i].status.commit, "applied": world.hosts[i].applied,
-                   "unproved_last": world.hosts[i].status.unproved_last,
-                   "peers": [{"node": world.hosts[i].status.peers[k].node,
-                              "state": world.hosts[i].status.peers[k].state,
-                              "match": world.hosts[i].status.peers[k].match,
-                              "next": world.hosts[i].status.peers[k].next,
-                              "in_flight_bytes": world.hosts[i].status.peers[k].in_flight_bytes}
-                             for k in range(world.hosts[i].status.peer_count)]}
-                  for i in range(world.options.node_count)],
-        "progress_ms": (world.progress_at_ns - world.healed_at_ns) // 1000000 if world.progress_at_ns else None,
+        "compactions": world.compactions,
+        "faults": faults,
+        "marks": {MARK_NAMES[i]: world.marks[i] for i in range(<int>MARKS) if world.marks[i]},
+        "stopped": [(<bytes>world.hosts[i].stop).decode() for i in range(world.options.node_count)
+                    if world.hosts[i].ended],
+        "hosts": [host_told(&world.hosts[i]) for i in range(world.options.node_count)],
+        "timeouts_to_progress": ((world.progress_at_ns - world.healed_at_ns) / timeout_ns
+                                 if world.progress_at_ns else None),
     }
 
 
@@ -92,23 +131,108 @@ cdef VirtualDisk disk_of(const World* world, uint32_t host):
     return disk
 
 
-def run(uint64_t seed, *, uint32_t nodes=0, uint64_t safety_ms=0, uint64_t healed_ms=0, uint32_t progress=0,
-        bint faults=True, bint keep_disks=False):
+cdef list history_of(const World* world):
+    """As (client, kind, key, value, call_ns, return_ns or None): None is an outcome nobody knows."""
+    cdef list operations = []
+    cdef const Operation* operation
+    cdef uint32_t i
+    for i in range(world.history.count):
+        operation = &world.history.operations[i]
+        operations.append((operation.client, "write" if operation.kind == OPERATION_WRITE else "read",
+                           operation.key, operation.value, operation.call_ns, operation.return_ns or None))
+    return operations
+
+
+def history_holds(operations):
+    """The simulation's own check, of (client, kind, key, value, call_ns, return_ns or None) in any order.
+
+    Written values differ, and are not 0; times are above 0.
+    """
+    cdef History history
+    cdef uint32_t culprit = 0
+    cdef uint32_t number
+    cdef bint holds
+    memset(&history, 0, sizeof(History))
+    for client, kind, key, value, call_ns, return_ns in operations:
+        number = history_call(&history, client, OPERATION_WRITE if kind == "write" else OPERATION_READ, key, value,
+                              call_ns)
+        if return_ns is not None:
+            history_return(&history, number, 1, value, return_ns)
+    holds = history_is_linearizable(&history, &culprit)
+    history_close(&history)
+    return bool(holds)
+
+
+# The trace ---------------------------------------------------------------------------------
+
+cdef dict record_told(const TraceRecord* record):
+    """One happening, with the names of the protocol for its numbers."""
+    cdef str event = TRACED[record.kind]
+    cdef dict line = {"at_ms": record.at_ns / 1000000, "event": event}
+    if event not in ("mended", "healed"):
+        line["node"] = record.node + 1
+    if record.term:
+        line["term"] = record.term
+    if event in ("sent", "arrived"):
+        line["to" if event == "sent" else "from"] = record.peer
+        line["message"] = MESSAGES[record.a]
+        line["number"] = record.number
+        line["copies" if event == "sent" else "again"] = record.b
+    elif event == "role":
+        line["role"] = ROLES[record.a]
+        line["leader"] = record.peer
+    elif event == "voted":
+        line["for"] = record.peer
+    elif event == "wrote":
+        line.update(kind=KINDS.get(record.a, str(record.a)), first=record.b, last=record.c, wsn=record.number)
+    elif event == "flushed":
+        line["wsn"] = record.number
+    elif event == "committed":
+        line["index"] = record.a
+    elif event == "started":
+        line.update(first=record.a, last=record.b, unproved_last=record.c)
+    elif event == "stopped":
+        line["power"] = bool(record.a)
+    elif event == "fault":
+        line["fault"] = FAULTS[record.a]
+    elif event == "compacted":
+        line["first"] = record.a
+    elif event == "not_started":
+        line["status"] = record.a
+    elif event in ("proposed", "acked", "read", "served"):
+        line["operation"] = record.number
+        if event == "served":
+            line["value"] = record.a
+    return line
+
+
+cdef list trace_of(const World* world):
+    cdef uint32_t i
+    return [record_told(&world.trace.records[i]) for i in range(world.trace.count)]
+
+
+# Runs --------------------------------------------------------------------------------------
+
+def run(uint64_t seed, *, str profile="swarm", uint32_t nodes=0, uint64_t safety_ms=0, uint64_t healed_ms=0,
+        uint32_t progress=0, bint keep_disks=False, bint history=False, bint trace=False, Machines machines=None):
     """Runs one seed: `failure` is empty if all invariants held, and the healed phase got on.
 
-    `keep_disks` adds the nodes' disks, as VirtualDisk, for a look at what they held.
+    `keep_disks` adds the nodes' disks, as VirtualDisk; `history` what the clients did; `trace` all that
+    happened, as dictionaries.  `machines` are a user's state machines, in place of the simulation's own.
     """
     cdef WorldOptions options
     cdef World* world
     memset(&options, 0, sizeof(WorldOptions))
     options.seed = seed
+    options.profile = <uint8_t>PROFILES[profile]
     options.node_count = nodes
     options.safety_ns = safety_ms * 1000000
     options.healed_ns = healed_ms * 1000000
     options.progress = progress
+    options.tracing = trace
+    if machines is not None:
+        options.machine = machines.table()
     draw_options(&options)
-    if not faults:
-        options.fault_ns = 0
     options.open = open_raft
     options.protocol = raft_protocol()
     with nogil:
@@ -117,6 +241,10 @@ def run(uint64_t seed, *, uint32_t nodes=0, uint64_t safety_ms=0, uint64_t heale
     result = told(world)
     if keep_disks:
         result["disks"] = [disk_of(world, i) for i in range(options.node_count)]
+    if history:
+        result["history"] = history_of(world)
+    if trace:
+        result["trace"] = trace_of(world)
     with nogil:
         world_close(world)
     return result

@@ -96,7 +96,7 @@ cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
         known.session = session
     elif sequence <= known.sequence and not mutant(b"apply-repeated"):
         return ADMIT_REPEATED
-    elif sequence - known.sequence != 1:
+    elif sequence - known.sequence != 1 and not mutant(b"gap-is-applied"):
         return ADMIT_GAP
     check2(index > known.used, b"Q-SESSION-02 a session's batches are applied at rising indexes",
            index, known.used)

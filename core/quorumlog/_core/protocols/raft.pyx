@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check2
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.prng cimport prng_next, prng_seed
 from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
 from quorumlog._core.base.types cimport NODES_MAX
@@ -273,12 +274,13 @@ cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept n
     if message.kind == RAFT_VOTE:
         election_on_vote(raft, out, slot, message)
         return
-    if message.term > raft.term:
+    if message.term > raft.term and not (mutant(b"refusal-teaches-no-term")
+                                         and message.kind == RAFT_PRE_VOTE_REPLY):
         election_new_term(raft, out, message.term)
     if message.kind == RAFT_PRE_VOTE_REPLY:
         election_on_pre_vote_reply(raft, out, slot, message)   # of a lower term too: a yes changes no term
         return
-    if message.term < raft.term:
+    if message.term < raft.term and not mutant(b"old-answers-count"):
         return                                                 # an answer to an earlier term's question
     if not dispatch(raft, out, slot, message):
         raft.peer_errors += 1

@@ -75,7 +75,8 @@ cdef void take_term(Raft* raft, Outbox* out, term_t term, node_t vote) noexcept 
     cdef bint led = raft.role == ROLE_LEADER
     check2(term > raft.term, b"Q-RAFT-41 a new term is higher", term, raft.term)
     # The role goes with the old term: nothing of it is stamped with the new one (A-R25).
-    election_follow(raft, out, 0)
+    if not mutant(b"deposed-keeps-its-role"):
+        election_follow(raft, out, 0)
     raft_save_hard_state(raft, out, term, vote)
     # What the log shares with a leader has to be found out anew in every term (A-R2).
     raft.verified = raft.commit
@@ -86,7 +87,7 @@ cdef void take_term(Raft* raft, Outbox* out, term_t term, node_t vote) noexcept 
 
 cdef bint election_check_quorum(Raft* raft, Outbox* out) noexcept nogil:
     check(raft.role == ROLE_LEADER, b"Q-RAFT-42 only a leader checks its quorum")
-    if raft.now_ns - reads_quorum_heard_ns(raft) < raft.election_timeout_ns:
+    if raft.now_ns - reads_quorum_heard_ns(raft) < raft.election_timeout_ns or mutant(b"no-check-quorum"):
         return True
     election_follow(raft, out, 0)
     election_reset_timer(raft)
@@ -95,6 +96,8 @@ cdef bint election_check_quorum(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint heard_leader_recently(const Raft* raft) noexcept nogil:
     """A leader hears itself while its quorum answers (election_check_quorum sees to that)."""
+    if mutant(b"leader-not-heard"):
+        return False
     if raft.role == ROLE_LEADER:
         return True
     return raft.leader != 0 and raft.now_ns - raft.heard_leader_ns < raft.election_timeout_ns
@@ -108,7 +111,7 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
     if raft.term >= number_max():
         return                         # a peer has spent the terms: nothing is left to campaign in
     raft.elections += 1
-    raft.tail_campaign = not tail_decide(raft, out)
+    raft.tail_campaign = not tail_decide(raft, out) and not mutant(b"unproved-campaigns")
     set_role(raft, out, ROLE_PRE_CANDIDATE, 0)
     raft.refused = 0
     raft.granted = slot_bit(raft.self_slot)
@@ -188,7 +191,8 @@ cdef void election_on_flushed(Raft* raft, Outbox* out) noexcept nogil:
 cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nogil:
     """5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate"."""
     # Entries that this node may have acknowledged and lost count as if it had them (DESIGN 5, rule 4).
-    if raft.unproved_last != 0 and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
+    if raft.unproved_last != 0 and not mutant(b"unproved-votes-freely") \
+            and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
         return False
     if asked.last_term != raft.log.last_term:
         return asked.last_term > raft.log.last_term
@@ -208,7 +212,10 @@ cdef void reply_vote(Raft* raft, Outbox* out, uint16_t kind, const Message* mess
 cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
     """No side effects on timer, term or vote (A-R29).  A refusal teaches the asker our term (A-R10)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
-    cdef bint granted = asked.proposed > raft.term and not heard_leader_recently(raft)
+    cdef bint granted
+    if mutant(b"pre-vote-takes-the-term") and asked.proposed > raft.term:
+        take_term(raft, out, asked.proposed, 0)
+    granted = asked.proposed > raft.term and not heard_leader_recently(raft)
     if not asked.flags & VOTE_FLAG_TAIL:
         granted = granted and (log_up_to_date(raft, asked) or mutant(b"vote-for-any-log"))
     reply_vote(raft, out, RAFT_PRE_VOTE_REPLY, message, granted)
@@ -263,6 +270,8 @@ cdef void election_on_vote_reply(Raft* raft, Outbox* out, int slot, const Messag
         if tail_decide(raft, out):
             end_tail_campaign(raft, out)
         return
+    if reply.granted and mutant(b"votes-counted-twice") and raft.granted & slot_bit(slot):
+        slot = (slot + 1) % <int>raft.membership.count
     if reply.granted:
         raft.granted |= slot_bit(slot)
     else:

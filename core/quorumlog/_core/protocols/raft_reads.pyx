@@ -105,7 +105,7 @@ cdef bint add_pending(Raft* raft, Outbox* out, uint64_t read, node_t origin) noe
     pending.read = read
     pending.origin = origin
     pending.index = raft.commit if raft.commit >= raft.term_first else 0
-    pending.round = raft.round + 1
+    pending.round = raft.round + (0 if mutant(b"read-joins-the-round") else 1)
     raft.reads_count += 1
     # Begin at once if no round is under way, else when it is confirmed (or at the next heartbeat).
     if acked_round(raft) >= raft.round:
@@ -207,7 +207,7 @@ cdef uint64_t reads_deadline_ns(const Raft* raft) noexcept nogil:
 cdef void reads_refuse_all(Raft* raft, Outbox* out) noexcept nogil:
     while raft.reads_count > 0:
         # A follower that asked finds out by itself: it loses its leader too, or its reads expire.
-        if raft.reads[raft.reads_head].origin == 0:
+        if raft.reads[raft.reads_head].origin == 0 and not mutant(b"reads-forgotten"):
             outbox_read(out, raft.reads[raft.reads_head].read, 0, ERR_NOT_LEADER)
         raft.reads_head = (raft.reads_head + 1) & (PENDING_READS_MAX - 1)
         raft.reads_count -= 1

@@ -298,10 +298,12 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     p.round_acked = max(p.round_acked, reply.round)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
-        if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns:
+        if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):
             p.probe_sent = False
     elif p.state == PEER_STREAM:
-        if p.in_flight_count > 0:
+        if mutant(b"window-stays-shut"):
+            pass
+        elif p.in_flight_count > 0:
             # Sent long before this heartbeat and still not there: lost, not slow to sync.
             if (p.in_flight[p.in_flight_head].last > reply.commit
                     and p.in_flight[p.in_flight_head].sent_ns + patience_ns <= reply.sent_ns):

@@ -19,6 +19,7 @@ other copy to repair it from: it is dropped, as a torn write (docs/divergence.md
 from libc.stdint cimport uint32_t
 
 from quorumlog._core.base.checks cimport check2
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.quorum cimport TALLY_WON, tally_commit
@@ -53,7 +54,8 @@ cdef bint tail_decide(Raft* raft, Outbox* out) noexcept nogil:
         return False
     # Those not heard of, and those whose log reaches as far; our own copy is not intact.
     may_hold = (voters & ~raft.tail_heard & ~slot_bit(raft.self_slot)) | raft.tail_holds
-    if tally_commit(&raft.membership.quorum, may_hold, voters & ~may_hold) == TALLY_WON:
+    if tally_commit(&raft.membership.quorum, may_hold, voters & ~may_hold) == TALLY_WON \
+            and not mutant(b"unproved-dropped-at-once"):
         return False
     truncate_once(raft, out)
     raft.unproved_last = 0

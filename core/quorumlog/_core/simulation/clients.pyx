@@ -1,7 +1,8 @@
 """The clients of the simulated cluster; see clients.pxd.
 
 A batch's body is a function of its session and sequence, so that a repetition
-has the same bytes and another batch has others.
+has the same bytes and another batch has others.  Its first entry begins with the key
+of a register and a value that nobody else writes.
 """
 
 from quorumlog._core.base.bytes cimport put_u32, put_u64, round_up
@@ -9,9 +10,15 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next, prng_seed
 from quorumlog._core.engine.protocol cimport EVENT_PROPOSE, EVENT_READ, Event
+from quorumlog._core.simulation.history cimport OPERATION_READ, OPERATION_WRITE, history_call
 from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.host_disk cimport host_plan
-from quorumlog._core.simulation.world_state cimport READS_MAX, THE_GROUP, Client, Host, PendingRead, World
+from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS
+from quorumlog._core.simulation.marks cimport MARK_GIVEN_UP, mark
+from quorumlog._core.simulation.trace cimport TRACE_PROPOSED, TRACE_READ, trace_note
+from quorumlog._core.simulation.world_state cimport (
+    CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
+)
 from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_new, offsets_bytes
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -23,9 +30,12 @@ cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequ
     cdef uint32_t count, table, size, i
     cdef uint64_t at
     cdef Batch* batch
+    if world.options.machine != NULL:
+        return stamped(world.options.machine.command(world.options.machine.context, host.pool, session, sequence),
+                       session, sequence)
     prng_seed(&prng, session * 1000003 + sequence)
     count = 1 + <uint32_t>prng_below(&prng, world.options.entries_max)
-    size = 8 + <uint32_t>prng_below(&prng, world.options.payload_bytes_max)
+    size = 16 + <uint32_t>prng_below(&prng, world.options.payload_bytes_max)
     table = offsets_bytes(count)
     batch = batch_new(host.pool, <uint32_t>round_up(table + count * size, 8))
     check(batch != NULL, b"Q-CLIENT-01 a simulated node has memory for proposals")
@@ -36,18 +46,45 @@ cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequ
     while at + 8 <= batch.body_bytes and at + 8 <= table + count * size:
         put_u64(batch.body + at, prng_next(&prng))
         at += 8
+    put_u64(batch.body + table, key_of(world, session, sequence))
+    put_u64(batch.body + table + 8, value_of(session, sequence))
+    batch.count = count
+    return stamped(batch, session, sequence)
+
+
+cdef uint64_t key_of(const World* world, uint64_t session, uint64_t sequence) noexcept nogil:
+    return (session * 0x9E3779B97F4A7C15ULL + sequence * 0xBF58476D1CE4E5B9ULL >> 33) % world.options.keys
+
+
+cdef uint64_t value_of(uint64_t session, uint64_t sequence) noexcept nogil:
+    return (session << 32) + sequence
+
+
+cdef Batch* stamped(Batch* batch, uint64_t session, uint64_t sequence) noexcept nogil:
+    check(batch != NULL, b"Q-CLIENT-02 a simulated node has memory for proposals")
     batch.kind = KIND_ENTRIES
     batch.group = THE_GROUP
-    batch.count = count
     batch.session = session
     batch.sequence = sequence
     batch.body_crc = crc32c(0, batch.body, batch.body_bytes)
     return batch
 
 
+cdef void give_up_waiting(World* world, Client* client) noexcept nogil:
+    """What it has outstanding may or may not have happened: it goes on as somebody else."""
+    mark(world.marks, MARK_GIVEN_UP)
+    client.session += CLIENTS_MAX
+    client.begun = 0
+    client.sent = 0
+    client.acked = 0
+
+
 cdef void choose_host(World* world, Client* client) noexcept nogil:
     """Where the old one thinks the leader is, else anywhere."""
     cdef Host* host = &world.hosts[client.target]
+    if client.begun > client.acked and client.session + CLIENTS_MAX < LEDGER_SESSIONS \
+            and prng_chance(&world.prng, world.options.give_up_per_cent, 100):
+        give_up_waiting(world, client)
     if host.up and host.status.leader != 0 and host.status.leader != host.id \
             and not prng_chance(&world.prng, 1, 4):
         client.target = <uint32_t>host.status.leader - 1
@@ -57,7 +94,7 @@ cdef void choose_host(World* world, Client* client) noexcept nogil:
     client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
 
 
-cdef void read_somewhere(World* world) noexcept nogil:
+cdef void read_somewhere(World* world, uint32_t number) noexcept nogil:
     cdef Host* host = &world.hosts[prng_below(&world.prng, world.options.node_count)]
     cdef PendingRead* read
     cdef Event event
@@ -69,6 +106,11 @@ cdef void read_somewhere(World* world) noexcept nogil:
     read.host = host.number
     read.incarnation = host.incarnation
     read.at_least = world.ledger.acked_index
+    read.answered = False
+    read.index = 0
+    read.operation = history_call(&world.history, number, OPERATION_READ,
+                                  <uint32_t>prng_below(&world.prng, world.options.keys), 0, world.now_ns)
+    trace_note(&world.trace, world.now_ns, TRACE_READ, host.number, 0, read.operation, number, 0, 0)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_READ
     event.read = read.number
@@ -76,23 +118,37 @@ cdef void read_somewhere(World* world) noexcept nogil:
     host_plan(world, host)
 
 
+cdef void begin_operation(World* world, uint32_t number) noexcept nogil:
+    """The newest batch is proposed for the first time."""
+    cdef Client* client = &world.clients[number]
+    cdef uint64_t sequence = client.sent
+    client.begun = sequence
+    client.operations[sequence % WINDOW_MAX] = history_call(
+        &world.history, number, OPERATION_WRITE, <uint32_t>key_of(world, client.session, sequence),
+        value_of(client.session, sequence), world.now_ns)
+
+
 cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     cdef Client* client = &world.clients[number]
     cdef Host* host
     cdef Event event
-    if prng_chance(&world.prng, world.options.read_per_cent, 100):
-        read_somewhere(world)
+    if world.options.read_per_cent != 0 and prng_chance(&world.prng, world.options.read_per_cent, 100):
+        read_somewhere(world, number)
     if world.now_ns >= client.retry_ns:
         choose_host(world, client)
     host = &world.hosts[client.target]
     if not host.up or host.paused_until_ns > world.now_ns:
         return
-    while client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0:
+    while client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0 and host.up:
         client.sent += 1
+        if client.sent > client.begun:
+            begin_operation(world, number)
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_PROPOSE
         event.batch = make_batch(world, host, client.session, client.sent)
         world.proposals += 1
+        trace_note(&world.trace, world.now_ns, TRACE_PROPOSED, host.number, 0,
+                   client.operations[client.sent % WINDOW_MAX], client.session, client.sent, 0)
         host_step(world, host, &event)
         host_plan(world, host)
         if client.retry_ns == 0:

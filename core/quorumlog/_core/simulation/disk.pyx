@@ -6,8 +6,8 @@ from quorumlog._core.simulation.names cimport (
     disk_change, disk_settle_names, name_directory, name_lies_in, names_close, names_copy, names_find,
 )
 from quorumlog._core.simulation.pages cimport (
-    SECTOR_BYTES, PagedFile, paged_close, paged_copy, paged_open, paged_read, paged_sync, paged_sync_failed,
-    paged_write,
+    SECTOR_BYTES, PagedFile, paged_close, paged_copy, paged_lose, paged_open, paged_read, paged_sync,
+    paged_sync_failed, paged_write,
 )
 from quorumlog._core.storage.files cimport (
     FILE_CREATE, FILE_DIRECT, FILE_SYNCED, FILE_WRITE, NameVisitor, iovec,
@@ -419,6 +419,10 @@ cdef int disk_sync_range(Disk* disk, int fd, uint64_t offset, uint64_t size) noe
     if status != 0:
         paged_sync_failed(content)
         return status
+    if disk.lose_sector and content.dirty_count != 0:
+        disk.lose_sector = False
+        disk.sectors_lost += 1
+        paged_lose(content, <uint32_t>prng_below(&disk.prng, 8 * content.dirty_count))
     paged_sync(content, offset, size)
     if disk.recording:
         call = record(disk, DISK_SYNC, descriptor.inode, NULL)

@@ -40,17 +40,21 @@ cdef uint64_t draw_size(const PagedFile* file, Prng* prng) noexcept nogil:
     return low + prng_below(prng, (high - low) // SECTOR_BYTES + 1) * SECTOR_BYTES
 
 
-cdef void cut_file(PagedFile* file, uint32_t keep_of_eight, bint garbage, Prng* prng) noexcept nogil:
+cdef uint32_t cut_file(PagedFile* file, uint32_t keep_of_eight, bint garbage, Prng* prng) noexcept nogil:
+    """How many sectors it spoilt."""
     cdef uint32_t i, count
+    cdef uint32_t spoilt = 0
     cdef int fate
     cdef uint64_t* sectors = undurable(file, &count)
     for i in range(count):
         fate = SECTOR_KEPT if prng_chance(prng, keep_of_eight, 8) else SECTOR_OLD
         if garbage and prng_chance(prng, 1, 32):
             fate = SECTOR_GARBAGE
+            spoilt += 1
         paged_settle(file, sectors[i], fate, prng)
     free(sectors)
     paged_cut(file, draw_size(file, prng))
+    return spoilt
 
 
 cdef void drop_orphans(Names* names) noexcept nogil:
@@ -79,16 +83,18 @@ cdef void after_cut(Disk* disk) noexcept nogil:
 
 cdef void disk_power_cut(Disk* disk, Prng* prng) noexcept nogil:
     cdef char directory[DISK_PATH_BYTES]
-    cdef uint32_t i, pending
+    cdef uint32_t i, pending, kept
     # All, none, or a share of the sectors: each kind of cut is common.
     cdef uint32_t keep_of_eight = <uint32_t>prng_below(prng, 9)
     cdef bint garbage = prng_chance(prng, 1, 4)
     for i in range(disk.inode_count):
-        cut_file(&disk.inodes[i].content, keep_of_eight, garbage, prng)
+        disk.sectors_spoilt += cut_file(&disk.inodes[i].content, keep_of_eight, garbage, prng)
     while disk.change_count > 0:
         name_directory(disk.changes[0].path, directory)
         pending = changes_of(disk, directory)
-        settle_and_drop(disk, directory, <uint32_t>prng_below(prng, pending + 1))
+        kept = <uint32_t>prng_below(prng, pending + 1)
+        disk.names_lost += pending - kept
+        settle_and_drop(disk, directory, kept)
     after_cut(disk)
 
 

@@ -1,14 +1,35 @@
 """Faults of the simulated cluster; see faults.pxd."""
 
-from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
-from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_fail
+from quorumlog._core.base.checks cimport check2
+from quorumlog._core.base.prng cimport prng_below, prng_chance
+from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.simulation.damage cimport damage_all, damage_turn, wipe
+from quorumlog._core.simulation.disk cimport DISK_READ, DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
-from quorumlog._core.simulation.host cimport host_stop
+from quorumlog._core.simulation.fault_kinds cimport (
+    FAULT_BIT_ROT, FAULT_BLACKOUT, FAULT_BRIDGE, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_CLOG, FAULT_KINDS,
+    FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
+    FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_SYNC_ERROR, FAULT_WIPE,
+    FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
+)
+from quorumlog._core.simulation.host cimport host_clock_ns
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
-from quorumlog._core.simulation.network cimport network_be_kind, network_break, network_heal
-from quorumlog._core.simulation.schedule cimport OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add
-from quorumlog._core.simulation.world_state cimport Host, World, WorldOptions
+from quorumlog._core.simulation.host_life cimport host_stop
+from quorumlog._core.simulation.marks cimport (
+    MARK_CLOCK_FROZE_LEADER, MARK_GARBAGE, MARK_HELD_LOST, MARK_LEADER_PAUSED, MARK_NAME_LOST, MARK_QUORUM_DOWN,
+    MARK_REPLAYED, MARK_SECOND_CRASH, mark,
+)
+from quorumlog._core.simulation.network cimport (
+    network_be_kind, network_bridge, network_clog, network_heal, network_one_way, network_partition,
+)
+from quorumlog._core.simulation.schedule cimport (
+    OCCURS_DELIVERY, OCCURS_FAULT, OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add,
+)
+from quorumlog._core.simulation.trace cimport (
+    TRACE_FAULT, TRACE_HEALED, TRACE_MENDED, TRACE_STOPPED, trace_note,
+)
+from quorumlog._core.simulation.world_state cimport OLD_FRAMES_MAX, Host, Parcel, World
 
 from libc.errno cimport EIO, ENOSPC
 from libc.stdint cimport uint32_t, uint64_t
@@ -16,160 +37,337 @@ from libc.string cimport memset
 
 cdef enum:
     MILLISECOND = 1000000
+    COMPACTION = FAULT_KINDS   # a chore drawn among the faults
 
 
-cdef uint32_t weight(Prng* prng) noexcept nogil:
-    """Off, rare, or hot."""
-    cdef uint64_t drawn = prng_below(prng, 4)
-    return 0 if drawn == 0 else 1 if drawn == 1 else 4 if drawn == 2 else 12
-
-
-cdef void draw_network(WorldOptions* options, Prng* prng) noexcept nogil:
-    options.network.loss_per_mille = <uint32_t>(prng_below(prng, 4) * prng_below(prng, 70))
-    options.network.duplicate_per_mille = <uint32_t>(prng_below(prng, 2) * prng_below(prng, 200))
-    options.network.slow_per_mille = <uint32_t>(prng_below(prng, 2) * prng_below(prng, 150))
-    options.network.delay_min_ns = 20000 + prng_below(prng, MILLISECOND)
-    options.network.delay_max_ns = options.network.delay_min_ns + prng_below(prng, 10 * MILLISECOND)
-    options.network.slow_ns = 2 * options.election_timeout_ns
-
-
-cdef void draw_weights(WorldOptions* options, Prng* prng) noexcept nogil:
-    options.fault_ns = (20 + prng_below(prng, 300)) * MILLISECOND
-    options.weight_break = weight(prng)
-    options.weight_heal = 2 + weight(prng)
-    options.weight_process_crash = weight(prng)
-    options.weight_power_cut = weight(prng)
-    options.weight_blackout = 1 if prng_chance(prng, 1, 2) else 0
-    options.weight_disk_error = 1 if prng_chance(prng, 1, 4) else 0
-    options.weight_compact = weight(prng) if prng_chance(prng, 1, 2) else 0
-    options.weight_pause = weight(prng) if prng_chance(prng, 1, 2) else 0
-    options.drift_per_mille = 50 if prng_chance(prng, 1, 2) else 0
-    options.recovery_crash_per_cent = 30 if prng_chance(prng, 1, 3) else 0
-
-
-cdef void draw_options(WorldOptions* options) noexcept nogil:
-    cdef Prng prng
-    prng_seed(&prng, options.seed ^ 0x51AB1E5EEDULL)
-    if options.node_count == 0:
-        options.node_count = 5 if prng_chance(&prng, 1, 3) else 1 if prng_chance(&prng, 1, 20) else 3
-    options.client_count = 1 + <uint32_t>prng_below(&prng, 3)
-    options.window = 1 + <uint32_t>prng_below(&prng, 4)
-    # Some seeds have batches so large that segments roll.
-    options.payload_bytes_max = 24000 if prng_chance(&prng, 1, 5) else 64
-    options.entries_max = 1 + <uint32_t>prng_below(&prng, 4)
-    options.read_per_cent = 10 + <uint32_t>prng_below(&prng, 60) if prng_chance(&prng, 1, 2) else 0
-    if options.safety_ns == 0:
-        options.safety_ns = (1500 + prng_below(&prng, 2500)) * MILLISECOND
-    options.election_timeout_ns = 100 * MILLISECOND
-    options.heartbeat_ns = (10 + prng_below(&prng, 20)) * MILLISECOND
-    if options.healed_ns == 0:
-        options.healed_ns = 30 * options.election_timeout_ns
-    if options.progress == 0:
-        options.progress = 3
-    # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
-    options.append_bytes_max = 1 if prng_chance(&prng, 1, 3) else 65536
-    options.cache_bytes = 0 if prng_chance(&prng, 1, 3) else 1 << 20
-    options.client_ns = (2 + prng_below(&prng, 20)) * MILLISECOND
-    options.disk_min_ns = 50000
-    options.disk_max_ns = 100000 + prng_below(&prng, 2) * prng_below(&prng, 40 * MILLISECOND)
-    draw_network(options, &prng)
-    draw_weights(options, &prng)
-
-
-cdef void start_later(World* world, Host* host, uint64_t delay_ns) noexcept nogil:
+cdef void add(World* world, int kind, uint32_t node, uint64_t number, uint64_t extra,
+              uint64_t delay_ns) noexcept nogil:
     cdef Occurrence occurrence
-    if host.starting:
-        return
-    host.starting = True
     memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_START
-    occurrence.node = host.number
+    occurrence.kind = kind
+    occurrence.node = node
+    occurrence.incarnation = world.hosts[node].incarnation
+    occurrence.number = number
+    occurrence.extra = extra
     occurrence.at_ns = world.now_ns + delay_ns
     schedule_add(&world.schedule, occurrence)
 
 
+cdef void note_fault(World* world, int kind, uint32_t node) noexcept nogil:
+    world.faults[kind] += 1
+    trace_note(&world.trace, world.now_ns, TRACE_FAULT, node, 0, 0, kind, 0, 0)
+
+
+# Crashes --------------------------------------------------------------------------------
+
+cdef void start_later(World* world, Host* host, uint64_t delay_ns) noexcept nogil:
+    if host.starting or host.ended:
+        return
+    host.starting = True
+    add(world, OCCURS_START, host.number, 0, 0, delay_ns)
+
+
+cdef void look_at_quorum(World* world) noexcept nogil:
+    cdef uint32_t up = 0
+    cdef uint32_t i
+    for i in range(world.options.node_count):
+        up += 1 if world.hosts[i].up else 0
+    if 2 * up <= world.options.node_count:
+        mark(world.marks, MARK_QUORUM_DOWN)
+
+
 cdef void crash(World* world, Host* host, bint power) noexcept nogil:
     """A node that is down can still lose its cache."""
+    if host.ended:
+        return
+    if host.held_count != 0:
+        mark(world.marks, MARK_HELD_LOST)
+    trace_note(&world.trace, world.now_ns, TRACE_STOPPED, host.number, 0, 0, power, 0, 0)
     host_stop(world, host)
     memset(host.disk.faults, 0, sizeof(host.disk.faults))
     if power:
-        world.power_cuts += 1
         disk_power_cut(host.disk, &world.prng)
-    else:
-        world.process_crashes += 1
+        if host.disk.names_lost != 0:
+            mark(world.marks, MARK_NAME_LOST)
+        if host.disk.sectors_spoilt != 0:
+            mark(world.marks, MARK_GARBAGE)
+        host.disk.names_lost = 0
+        host.disk.sectors_spoilt = 0
+    look_at_quorum(world)
     start_later(world, host, prng_below(&world.prng, 3 * world.options.election_timeout_ns))
 
 
+cdef void draw_crash(World* world, Host* host, int kind) noexcept nogil:
+    """The other kind may follow as soon as the node is back, when its cache is not written down yet."""
+    cdef int level = world.options.level[<int>FAULT_SECOND_CRASH]
+    if not host.ended:
+        note_fault(world, kind, host.number)
+    crash(world, host, kind == FAULT_POWER_CUT)
+    if level != LEVEL_OFF and prng_chance(&world.prng, 1, 8 if level == LEVEL_RARE else 2):
+        host.second_crash = 1 if kind == FAULT_POWER_CUT else 2
+
+
+cdef void fault_after_start(World* world, Host* host) noexcept nogil:
+    if host.second_crash != 0 and not world.healed:
+        add(world, OCCURS_FAULT, host.number, TURN_SECOND_CRASH, host.second_crash == 2,
+            prng_below(&world.prng, 100 * MILLISECOND))
+    host.second_crash = 0
+
+
+cdef void second_crash(World* world, const Occurrence* occurrence) noexcept nogil:
+    cdef Host* host = &world.hosts[occurrence.node]
+    if not host.up or host.incarnation != occurrence.incarnation:
+        return
+    note_fault(world, FAULT_SECOND_CRASH, host.number)
+    mark(world.marks, MARK_SECOND_CRASH)
+    crash(world, host, occurrence.extra != 0)
+
+
+# Links ----------------------------------------------------------------------------------
+
 cdef void tell_reachable(World* world, uint32_t per_cent) noexcept nogil:
     """Nodes look at their connections some time later; a cut may go unnoticed, a return never does."""
-    cdef Occurrence occurrence
     cdef uint32_t a, b
     for a in range(world.options.node_count):
         for b in range(world.options.node_count):
-            if a == b or not prng_chance(&world.prng, per_cent, 100):
-                continue
-            memset(&occurrence, 0, sizeof(Occurrence))
-            occurrence.kind = OCCURS_REACHABLE
-            occurrence.node = a
-            occurrence.incarnation = world.hosts[a].incarnation
-            occurrence.number = b + 1
-            occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.election_timeout_ns)
-            schedule_add(&world.schedule, occurrence)
+            if a != b and prng_chance(&world.prng, per_cent, 100):
+                add(world, OCCURS_REACHABLE, a, b + 1, 0,
+                    prng_below(&world.prng, world.options.election_timeout_ns))
 
 
-cdef void fail_disk(World* world, Host* host) noexcept nogil:
-    cdef int operation = DISK_SYNC if prng_chance(&world.prng, 1, 2) else DISK_WRITE
-    cdef int error = ENOSPC if operation == DISK_WRITE and prng_chance(&world.prng, 1, 2) else EIO
-    disk_fail(host.disk, operation, prng_below(&world.prng, 3), error, False)
+cdef void mend_links(World* world) noexcept nogil:
+    world.mending = False
+    trace_note(&world.trace, world.now_ns, TRACE_MENDED, 0, 0, 0, 0, 0, 0)
+    network_heal(&world.network)
+    tell_reachable(world, 100)
 
 
-cdef bint takes(uint64_t* drawn, uint32_t weight) noexcept nogil:
-    """One ticket of a draw among weights."""
-    if drawn[0] < weight:
-        drawn[0] = <uint64_t>-1
-        return True
-    drawn[0] -= weight
-    return False
+cdef void break_links(World* world, int kind) noexcept nogil:
+    cdef uint64_t timeout_ns = world.options.election_timeout_ns
+    if kind == FAULT_PARTITION:
+        network_partition(&world.network, &world.prng)
+    elif kind == FAULT_ONE_WAY:
+        network_one_way(&world.network, &world.prng)
+    elif kind == FAULT_BRIDGE:
+        network_bridge(&world.network, &world.prng)
+    else:
+        network_clog(&world.network, world.now_ns + prng_below(&world.prng, 3 * timeout_ns), &world.prng)
+        return
+    tell_reachable(world, 50)
+    if not world.mending:
+        world.mending = True
+        add(world, OCCURS_FAULT, 0, TURN_MEND, 0, timeout_ns // 2 + prng_below(&world.prng, 6 * timeout_ns))
 
 
-cdef void fault_turn(World* world) noexcept nogil:
-    cdef WorldOptions* o = &world.options
-    cdef Host* host = &world.hosts[prng_below(&world.prng, o.node_count)]
-    cdef uint64_t drawn = prng_below(&world.prng, o.weight_break + o.weight_heal + o.weight_process_crash
-                                     + o.weight_power_cut + o.weight_blackout + o.weight_disk_error
-                                     + o.weight_compact + o.weight_pause)
+cdef void replay_frames(World* world) noexcept nogil:
+    """What somebody kept from long ago arrives (again, unless it was lost then)."""
+    cdef Occurrence occurrence
+    cdef Parcel* parcel
     cdef uint32_t i
-    if takes(&drawn, o.weight_break):
-        network_break(&world.network, &world.prng)
-        tell_reachable(world, 50)
-    elif takes(&drawn, o.weight_heal):
-        network_heal(&world.network)
-        tell_reachable(world, 100)
-    elif takes(&drawn, o.weight_process_crash):
-        crash(world, host, False)
-    elif takes(&drawn, o.weight_power_cut):
-        crash(world, host, True)
-    elif takes(&drawn, o.weight_blackout):
-        for i in range(o.node_count):
-            crash(world, &world.hosts[i], True)
-    elif takes(&drawn, o.weight_disk_error):
-        fail_disk(world, host)
-    elif takes(&drawn, o.weight_pause):
-        world.pauses += 1
-        host.paused_until_ns = world.now_ns + prng_below(&world.prng, 12 * o.election_timeout_ns)
-    elif host.up and host_compact(world, host):
-        host_plan(world, host)
+    for i in range(OLD_FRAMES_MAX):
+        parcel = world.old_frames[i]
+        if parcel == NULL:
+            continue
+        world.old_frames[i] = NULL
+        parcel.again = True
+        mark(world.marks, MARK_REPLAYED)
+        memset(&occurrence, 0, sizeof(Occurrence))
+        occurrence.kind = OCCURS_DELIVERY
+        occurrence.node = <uint32_t>parcel.message.target - 1
+        occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.election_timeout_ns)
+        occurrence.parcel = parcel
+        schedule_add(&world.schedule, occurrence)
 
+
+# Disks and clocks -----------------------------------------------------------------------
+
+cdef void fail_disk(World* world, Host* host, int kind) noexcept nogil:
+    cdef uint64_t after = prng_below(&world.prng, 3)
+    if kind == FAULT_WRITE_ERROR:
+        disk_fail(host.disk, DISK_WRITE, after, EIO, False)
+    elif kind == FAULT_NO_SPACE:
+        disk_fail(host.disk, DISK_WRITE, after, ENOSPC, False)
+    elif kind == FAULT_SYNC_ERROR:
+        disk_fail(host.disk, DISK_SYNC, after, EIO, False)
+    else:
+        disk_fail(host.disk, DISK_READ, after, EIO, False)
+
+
+cdef void jump_clock(World* world, Host* host) noexcept nogil:
+    """Wall time goes either way; the monotonic clock of a node that slept goes on ahead."""
+    cdef uint64_t far_ns = 1 + prng_below(&world.prng, 6 * world.options.election_timeout_ns)
+    if prng_chance(&world.prng, 1, 2):
+        host.clock_offset_ns += far_ns
+    else:
+        host.wall_offset_ns += far_ns - 3 * world.options.election_timeout_ns
+
+
+cdef void freeze_clock(World* world, Host* host) noexcept nogil:
+    cdef uint64_t span_ns = prng_below(&world.prng, 5 * world.options.election_timeout_ns)
+    if host.frozen_until_ns > world.now_ns:
+        return
+    if host.up and host.status.role == ROLE_LEADER:
+        mark(world.marks, MARK_CLOCK_FROZE_LEADER)
+    host.frozen_clock_ns = host_clock_ns(world, host)
+    host.frozen_until_ns = world.now_ns + span_ns
+    # It goes on from where it stood.
+    host.clock_offset_ns -= span_ns * <uint64_t>(1000 + host.drift_per_mille) // 1000
+
+
+cdef void pause(World* world, Host* host) noexcept nogil:
+    if host.up and host.status.role == ROLE_LEADER:
+        mark(world.marks, MARK_LEADER_PAUSED)
+    host.paused_until_ns = world.now_ns + prng_below(&world.prng, 12 * world.options.election_timeout_ns)
+
+
+# Turns ----------------------------------------------------------------------------------
+
+cdef uint32_t weight(const World* world, int kind) noexcept nogil:
+    """In quarters: what stops everybody, or takes a node for good, is rarer than the rest."""
+    cdef uint32_t often
+    if kind == COMPACTION:
+        return 4 * world.options.weight_compact
+    if FAULT_PARTITION <= kind <= FAULT_POWER_CUT or FAULT_PAUSE == kind or kind == FAULT_REPLAY \
+            or FAULT_CLOCK_JUMP <= kind <= FAULT_CLOCK_FREEZE:
+        often = 4
+    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT:
+        often = 1
+    elif FAULT_BIT_ROT <= kind <= FAULT_STALE or kind == FAULT_WIPE:
+        often = 1
+    else:
+        return 0                   # of messages, writes or recoveries: not drawn in turns
+    if world.options.level[kind] == LEVEL_OFF:
+        return 0
+    return often if world.options.level[kind] == LEVEL_RARE else 6 * often
+
+
+cdef int draw_kind(World* world) noexcept nogil:
+    """-1: nothing."""
+    cdef uint64_t total = 0
+    cdef uint64_t drawn
+    cdef int kind
+    for kind in range(FAULT_KINDS + 1):
+        total += weight(world, kind)
+    if total == 0:
+        return -1
+    drawn = prng_below(&world.prng, total)
+    for kind in range(FAULT_KINDS + 1):
+        if drawn < weight(world, kind):
+            return kind
+        drawn -= weight(world, kind)
+    return -1
+
+
+cdef Host* draw_host(World* world) noexcept nogil:
+    return &world.hosts[prng_below(&world.prng, world.options.node_count)]
+
+
+cdef Host* leading_host(World* world) noexcept nogil:
+    cdef uint32_t i
+    for i in range(world.options.node_count):
+        if world.hosts[i].up and world.hosts[i].status.role == ROLE_LEADER:
+            return &world.hosts[i]
+    return NULL
+
+
+cdef void due_crash(World* world, Host* host) noexcept nogil:
+    world.due_crashes -= 1
+    draw_crash(world, host, FAULT_POWER_CUT if prng_chance(&world.prng, 1, 2) else FAULT_PROCESS_CRASH)
+
+
+cdef void due_cut(World* world) noexcept nogil:
+    world.due_cuts -= 1
+    note_fault(world, FAULT_PARTITION, 0)
+    break_links(world, FAULT_PARTITION)
+
+
+cdef bint take_due(World* world) noexcept nogil:
+    """In the hot profile leaders crash and links break for sure."""
+    cdef Host* leader = leading_host(world)
+    if prng_chance(&world.prng, 1, 3):
+        return False
+    if world.due_crashes != 0 and leader != NULL:
+        due_crash(world, leader)
+    elif world.due_cuts != 0:
+        due_cut(world)
+    else:
+        return False
+    return True
+
+
+cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
+    cdef uint32_t i
+    if kind == COMPACTION:
+        if host.up and host_compact(world, host):
+            host_plan(world, host)
+        return
+    if kind == FAULT_PROCESS_CRASH or kind == FAULT_POWER_CUT:
+        draw_crash(world, host, kind)
+        return
+    if FAULT_BIT_ROT <= kind <= FAULT_STALE:
+        if damage_turn(world, host, kind):
+            note_fault(world, kind, host.number)
+        return
+    if kind == FAULT_WIPE:
+        if wipe(world, host):
+            note_fault(world, kind, host.number)
+        return
+    note_fault(world, kind, host.number)
+    if FAULT_PARTITION <= kind <= FAULT_CLOG:
+        break_links(world, kind)
+    elif kind == FAULT_REPLAY:
+        replay_frames(world)
+    elif kind == FAULT_BLACKOUT:
+        for i in range(world.options.node_count):
+            crash(world, &world.hosts[i], True)
+    elif kind == FAULT_PAUSE:
+        pause(world, host)
+    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE:
+        fail_disk(world, host, kind)
+    elif kind == FAULT_CLOCK_JUMP:
+        jump_clock(world, host)
+    else:
+        check2(kind == FAULT_CLOCK_FREEZE, b"Q-FAULT-01 a drawn fault is carried out", kind, 0)
+        freeze_clock(world, host)
+
+
+cdef void fault_turn(World* world, const Occurrence* occurrence) noexcept nogil:
+    cdef int kind
+    if occurrence.number == TURN_MEND:
+        mend_links(world)
+        return
+    if occurrence.number == TURN_SECOND_CRASH:
+        second_crash(world, occurrence)
+        return
+    if world.due_crashes + world.due_cuts != 0 and take_due(world):
+        return
+    kind = draw_kind(world)
+    if kind >= 0:
+        carry_out(world, kind, draw_host(world))
+
+
+# The end of it --------------------------------------------------------------------------
 
 cdef void heal_world(World* world) noexcept nogil:
+    cdef Host* host
     cdef uint32_t i
+    if world.options.profile == PROFILE_BEYOND:
+        damage_all(world)
+    # A short run may end with some still owed.
+    while world.due_crashes != 0:
+        due_crash(world, draw_host(world))
+    while world.due_cuts != 0:
+        due_cut(world)
     world.healed = True
     world.healed_at_ns = world.now_ns
+    trace_note(&world.trace, world.now_ns, TRACE_HEALED, 0, 0, 0, 0, 0, 0)
     network_be_kind(&world.network)
-    world.options.disk_max_ns = min(world.options.disk_max_ns, <uint64_t>5 * MILLISECOND)
+    world.options.disk_max_ns = min(world.options.disk_max_ns, <uint64_t>50 * MILLISECOND)
     for i in range(world.options.node_count):
-        memset(world.hosts[i].disk.faults, 0, sizeof(world.hosts[i].disk.faults))
-        world.hosts[i].paused_until_ns = 0
-        if not world.hosts[i].up:
-            start_later(world, &world.hosts[i], 0)
+        host = &world.hosts[i]
+        memset(host.disk.faults, 0, sizeof(host.disk.faults))
+        host.paused_until_ns = 0
+        host.frozen_until_ns = min(host.frozen_until_ns, world.now_ns)
+        if not host.up:
+            start_later(world, host, 0)
     tell_reachable(world, 100)

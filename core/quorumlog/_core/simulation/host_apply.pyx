@@ -1,69 +1,117 @@
 """The state machine of a simulated node; see host_apply.pxd.
 
-It is a hash over the batches it applies, so that equal hashes mean the same
-batches once each in the same order.  Sessions are the product's.
+It is some registers, for what clients see, and a hash over the batches it applies, so
+that equal hashes mean the same batches once each in the same order.  Sessions are the
+product's.  A user's machine can stand in its place; its digest goes into the hash.
 """
 
+from quorumlog._core.base.bytes cimport get_u64
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
+from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_GAP, ADMIT_REPEATED, Session, sessions_admit, sessions_last, sessions_open,
 )
+from quorumlog._core.simulation.history cimport history_return
 from quorumlog._core.simulation.ledger cimport (
-    Account, Committed, Ledger, applied_step, ledger_acked, ledger_admitted, ledger_applied, ledger_compacted,
-    ledger_fail, ledger_read, ledger_restored,
+    LEDGER_SESSIONS, Committed, Ledger, applied_step, ledger_acked, ledger_admitted, ledger_applied,
+    ledger_compacted, ledger_durable_at, ledger_fail, ledger_read, ledger_restored,
 )
+from quorumlog._core.simulation.marks cimport (
+    MARK_APPLIED_COLD, MARK_COMPACTED, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_FORWARDED, MARK_READ_REFUSED,
+    MARK_READ_WAITED, MARK_REPEATED, mark,
+)
+from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_COMPACTED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
-    CLIENTS_MAX, READS_MAX, THE_GROUP, Client, Host, PendingRead, World,
+    CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
 )
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_drop, batch_keep, batch_last
+from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_drop, batch_keep, batch_last, batch_payload
 from quorumlog._core.storage.wal cimport wal_compact, wal_read
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 
 cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:
-    """With a reference; from memory, else from the write-ahead log."""
+    """With a reference; from memory, else from the write-ahead log.  NULL: not now."""
     cdef Batch* batch = log_batch(&host.log, index)
     cdef int status
     if batch != NULL:
         return batch_keep(batch)
+    mark(world.marks, MARK_APPLIED_COLD)
     status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
-    if status != OK:
+    if status == OK:
+        return batch
+    if status == ERR_CORRUPT and host.damages != 0:
+        host.failing = True
+    elif status != ERR_IO or world.healed:
         ledger_fail(world.ledger, b"a committed batch can't be read", host.number, index, status)
-        return NULL
-    return batch
+    return NULL
+
+
+# Clients --------------------------------------------------------------------------------
+
+cdef void acknowledge(World* world, Client* client, Host* host, const Batch* batch) noexcept nogil:
+    cdef uint32_t operation = client.operations[batch.sequence % WINDOW_MAX]
+    client.acked += 1
+    client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
+    world.acked += 1
+    if world.healed:
+        client.acked_healed += 1
+    history_return(&world.history, operation, host.number + 1, world.history.operations[operation].value,
+                   world.now_ns)
+    trace_note(&world.trace, world.now_ns, TRACE_ACKED, host.number, 0, operation, 0, 0, 0)
+    ledger_acked(world.ledger, batch_last(batch))
 
 
 cdef void answer_client(World* world, Host* host, const Batch* batch, int admission) noexcept nogil:
-    cdef Client* client
-    if batch.session == 0 or batch.session > world.options.client_count:
+    cdef Client* client = &world.clients[(batch.session - 1) % CLIENTS_MAX]
+    if client.session != batch.session:
+        if admission == ADMIT_APPLY:
+            mark(world.marks, MARK_GIVEN_UP_HAPPENED)
         return
-    client = &world.clients[batch.session - 1]
     if client.target != host.number:
         return
     if admission == ADMIT_GAP:
+        mark(world.marks, MARK_GAP)
         client.sent = client.acked
-        return
-    if (admission == ADMIT_APPLY or admission == ADMIT_REPEATED) and batch.sequence == client.acked + 1:
-        client.acked += 1
-        client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
-        world.acked += 1
-        if world.healed:
-            client.acked_healed += 1
-        ledger_acked(world.ledger, batch_last(batch))
+    elif admission == ADMIT_APPLY or admission == ADMIT_REPEATED:
+        if batch.sequence == client.acked + 1:
+            acknowledge(world, client, host, batch)
 
 
-cdef void apply_one(World* world, Host* host, const Batch* batch) noexcept nogil:
+# Applying -------------------------------------------------------------------------------
+
+cdef void write_register(World* world, Host* host, const Batch* batch) noexcept nogil:
+    """The first entry begins with key and value."""
+    cdef const uint8_t* payload = batch_payload(batch)
+    host.registers[get_u64(payload) % world.options.keys] = get_u64(payload + 8)
+
+
+cdef uint64_t apply_content(World* world, Host* host, Batch* batch) noexcept nogil:
+    """A digest of what it did."""
+    cdef uint64_t digest = 0
+    if world.options.machine == NULL:
+        write_register(world, host, batch)
+        return batch.body_crc
+    if not world.options.machine.apply(world.options.machine.context, host.number, batch, &digest):
+        ledger_fail(world.ledger, b"the state machine raised", host.number, batch.first, batch.term)
+    return digest
+
+
+cdef void apply_one(World* world, Host* host, Batch* batch) noexcept nogil:
     cdef int admission
     if batch.kind == KIND_ENTRIES:
         admission = sessions_admit(&host.sessions, batch.session, batch.sequence, batch_last(batch))
+        if admission == ADMIT_REPEATED:
+            mark(world.marks, MARK_REPEATED)
         if admission == ADMIT_APPLY:
             ledger_admitted(world.ledger, host.number, batch.session, batch.sequence)
-            host.applied_hash = applied_step(host.applied_hash, batch.session, batch.sequence, batch.body_crc)
+            host.applied_hash = applied_step(host.applied_hash, batch.session, batch.sequence,
+                                             apply_content(world, host, batch))
         answer_client(world, host, batch, admission)
     host.applied = batch_last(batch)
     ledger_applied(world.ledger, host.number, host.applied, host.applied_hash)
@@ -74,39 +122,85 @@ cdef void host_apply(World* world, Host* host) noexcept nogil:
     while host.applied < host.status.commit and world.ledger.failure[0] == 0:
         batch = batch_at(world, host, host.applied + 1)
         if batch == NULL:
-            return
+            break
         if batch.first != host.applied + 1:
             ledger_fail(world.ledger, b"a read gives another batch", host.number, batch.first,
                         host.applied + 1)
         apply_one(world, host, batch)
         batch_drop(batch)
         log_pin(&host.log, host.applied + 1)
+    if host.reads_waiting != 0:
+        serve_waiting(world, host)
+
+
+# Reads ----------------------------------------------------------------------------------
+
+cdef bint is_of(const PendingRead* read, const Host* host) noexcept nogil:
+    return read.number != 0 and read.host == host.number and read.incarnation == host.incarnation
+
+
+cdef void serve(World* world, Host* host, PendingRead* read) noexcept nogil:
+    cdef uint64_t value = host.registers[world.history.operations[read.operation].key]
+    world.reads_served += 1
+    ledger_read(world.ledger, host.number, read.index, read.at_least)
+    history_return(&world.history, read.operation, host.number + 1, value, world.now_ns)
+    trace_note(&world.trace, world.now_ns, TRACE_SERVED, host.number, 0, read.operation, value, 0, 0)
+    read.number = 0
+
+
+cdef void serve_waiting(World* world, Host* host) noexcept nogil:
+    cdef uint32_t i
+    cdef PendingRead* read
+    host.reads_waiting = 0
+    for i in range(READS_MAX):
+        read = &world.reads[i]
+        if not is_of(read, host) or not read.answered:
+            continue
+        if read.index <= host.applied:
+            serve(world, host, read)
+        else:
+            host.reads_waiting += 1
 
 
 cdef void host_answer_read(World* world, Host* host, uint64_t number, index_t index,
                            int status) noexcept nogil:
     cdef PendingRead* read = &world.reads[number % READS_MAX]
-    if read.number != number or read.host != host.number or read.incarnation != host.incarnation:
+    if read.number != number or not is_of(read, host):
         return
-    read.number = 0
     if status != OK:
+        mark(world.marks, MARK_READ_REFUSED)
+        read.number = 0
         return
-    world.reads_served += 1
-    ledger_read(world.ledger, host.number, index, read.at_least)
+    if host.status.role != ROLE_LEADER:
+        mark(world.marks, MARK_READ_FORWARDED)
+    read.index = index
+    read.answered = True
+    if index <= host.applied:
+        serve(world, host, read)
+    else:
+        mark(world.marks, MARK_READ_WAITED)
+        host.reads_waiting += 1
 
+
+# Snapshots ------------------------------------------------------------------------------
 
 cdef void host_restore_snapshot(World* world, Host* host) noexcept nogil:
     cdef uint32_t i
-    check(sessions_open(&host.sessions, 2 * CLIENTS_MAX) == OK, b"Q-APPLY-01 there is memory for sessions")
+    check(sessions_open(&host.sessions, LEDGER_SESSIONS) == OK, b"Q-APPLY-01 there is memory for sessions")
     host.applied = host.snapshot_index
     host.applied_hash = host.snapshot_hash
-    for i in range(world.options.client_count):
+    host.reads_waiting = 0
+    memcpy(host.registers, host.snapshot_registers, sizeof(host.registers))
+    if world.options.machine != NULL \
+            and not world.options.machine.begin(world.options.machine.context, host.number):
+        ledger_fail(world.ledger, b"the state machine could not be made", host.number, host.incarnation, 0)
+    for i in range(LEDGER_SESSIONS):
         if host.snapshot_sequence[i] == 0:
             continue
         # A session enters the table with its first sequence and is then set where the snapshot has it.
-        sessions_admit(&host.sessions, i + 1, 1, 1)
-        session_of(host, i + 1).sequence = host.snapshot_sequence[i]
-        ledger_restored(world.ledger, host.number, i + 1, host.snapshot_sequence[i])
+        sessions_admit(&host.sessions, i, 1, 1)
+        session_of(host, i).sequence = host.snapshot_sequence[i]
+        ledger_restored(world.ledger, host.number, i, host.snapshot_sequence[i])
 
 
 cdef Session* session_of(Host* host, uint64_t session) noexcept nogil:
@@ -118,45 +212,40 @@ cdef Session* session_of(Host* host, uint64_t session) noexcept nogil:
     return NULL
 
 
-cdef bint durable_at(const Account* account, const Committed* committed) noexcept nogil:
-    cdef uint32_t i
-    if committed.first < account.head:
-        return True
-    for i in range(account.kept_count):
-        if account.kept[i].first == committed.first:
-            return account.kept[i].term == committed.term and account.kept[i].wsn <= account.flushed
-    return False
+cdef index_t durable_everywhere(const World* world, const Host* host) noexcept nogil:
+    """End of the longest committed prefix that all nodes hold durably and this one has applied; a node
+    that is out needs nothing any more."""
+    cdef const Ledger* ledger = world.ledger
+    cdef const Committed* committed
+    cdef index_t last = 0
+    cdef uint32_t i, node
+    for i in range(ledger.committed_count):
+        committed = &ledger.committed[i]
+        if committed.last < host.log.first:
+            continue
+        if committed.last > host.applied:
+            break
+        for node in range(world.options.node_count):
+            if not world.hosts[node].ended and not ledger_durable_at(ledger, node, committed):
+                return last
+        last = committed.last
+    return last
 
 
 cdef bint host_compact(World* world, Host* host) noexcept nogil:
     cdef Ledger* ledger = world.ledger
-    cdef Committed* committed
-    cdef index_t first
-    cdef uint32_t i, node
+    cdef index_t first = durable_everywhere(world, host) + 1
+    cdef uint32_t i
     cdef int status
     cdef term_t before
-    cdef uint32_t everywhere = 0
-    # The longest committed prefix that all nodes hold durably and this one has applied.
-    for i in range(ledger.committed_count):
-        committed = &ledger.committed[i]
-        if committed.last > host.applied:
-            break
-        for node in range(world.options.node_count):
-            if not durable_at(&ledger.accounts[node], committed):
-                break
-        else:
-            everywhere = i + 1
-            continue
-        break
-    if everywhere == 0:
-        return False
-    first = ledger.committed[everywhere - 1].last + 1
     if first <= host.log.first or first > min(host.log.flushed, host.status.commit) + 1:
         return False
     host.snapshot_index = host.applied
     host.snapshot_hash = host.applied_hash
-    for i in range(world.options.client_count):
-        host.snapshot_sequence[i] = sessions_last(&host.sessions, i + 1)
+    memcpy(host.snapshot_registers, host.registers, sizeof(host.registers))
+    memset(host.snapshot_sequence, 0, sizeof(host.snapshot_sequence))
+    for i in range(1, LEDGER_SESSIONS):
+        host.snapshot_sequence[i] = sessions_last(&host.sessions, i)
     check(log_term(&host.log, first - 1, &before) == OK, b"Q-APPLY-03 the term before the head is known")
     status = wal_compact(host.wal, THE_GROUP, first, before)
     if status != OK:
@@ -165,4 +254,6 @@ cdef bint host_compact(World* world, Host* host) noexcept nogil:
     log_compact(&host.log, first)
     ledger_compacted(ledger, host.number, first)
     world.compactions += 1
+    mark(world.marks, MARK_COMPACTED)
+    trace_note(&world.trace, world.now_ns, TRACE_COMPACTED, host.number, 0, 0, first, 0, 0)
     return True

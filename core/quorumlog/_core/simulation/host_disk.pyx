@@ -2,18 +2,24 @@
 
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, OK
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.protocol cimport EVENT_FETCHED, Event
 from quorumlog._core.simulation.disk cimport disk_sync_range, disk_write_pending
+from quorumlog._core.simulation.fault_kinds cimport FAULT_LATE_WRITE, FAULT_SWAPPED_WRITES, LEVEL_OFF
 from quorumlog._core.simulation.host cimport host_step
+from quorumlog._core.simulation.marks cimport (
+    MARK_FETCHED, MARK_FETCH_FAILED, MARK_SEGMENT_RETIRED, MARK_SEGMENT_ROLLED, MARK_SWAPPED, MARK_SYNC_FAILED,
+    MARK_WRITE_FAILED, mark,
+)
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add,
 )
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World, Writing
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last
 from quorumlog._core.storage.wal cimport (
-    WRITES_IN_FLIGHT_MAX, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_prepare, wal_read,
+    WRITES_IN_FLIGHT_MAX, WalStatus, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_poisoned, wal_prepare,
+    wal_read, wal_status,
 )
 
 from libc.errno cimport EIO
@@ -23,6 +29,7 @@ from libc.string cimport memset
 cdef enum:
     FETCHED_MAX = 16
     EVERYTHING = 0x7FFFFFFFFFFFFFFF
+    LATE_NS = 50000000
 
 
 cdef void later(World* world, Host* host, int kind, uint64_t delay_ns, uint64_t number) noexcept nogil:
@@ -58,15 +65,21 @@ cdef Writing* writing_of(Host* host, uint64_t number) noexcept nogil:
     return NULL
 
 
-cdef bint take_plan(World* world, Host* host, bint mark) noexcept nogil:
+cdef bint take_plan(World* world, Host* host, bint bare_mark) noexcept nogil:
     cdef Writing* writing = free_writing(host)
     cdef uint64_t write_ns
-    if writing == NULL or wal_plan(host.wal, &writing.plan, mark) != OK:
+    if writing == NULL or wal_plan(host.wal, &writing.plan, bare_mark) != OK:
         return False
     writing.busy = True
     writing.written = False
     write_ns = draw_disk_ns(world)
     later(world, host, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number)
+    if world.options.level[<int>FAULT_SWAPPED_WRITES] == LEVEL_OFF:
+        # Completions come in the order of plans.
+        host.disk_done_ns = max(host.disk_done_ns + 1, world.now_ns + write_ns)
+        write_ns = host.disk_done_ns - world.now_ns
+    if write_ns > LATE_NS:
+        world.faults[<int>FAULT_LATE_WRITE] += 1
     later(world, host, OCCURS_DISK_DONE, write_ns, writing.plan.number)
     return True
 
@@ -100,9 +113,25 @@ cdef void host_disk_write(World* world, Host* host, const Occurrence* occurrence
         writing.written = False
 
 
+cdef void look_at_segments(World* world, Host* host) noexcept nogil:
+    """Whether a segment was begun, or a head segment is used again; for the marks."""
+    cdef WalStatus status
+    wal_status(host.wal, &status)
+    if status.segments > host.segments:
+        mark(world.marks, MARK_SEGMENT_ROLLED)
+    elif status.segments < host.segments:
+        mark(world.marks, MARK_SEGMENT_RETIRED)
+    host.segments = <uint32_t>status.segments
+
+
 cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
     cdef Writing* writing = writing_of(host, occurrence.number)
     cdef int error = 0
+    cdef uint32_t i
+    for i in range(WRITES_IN_FLIGHT_MAX):
+        if host.writing[i].busy and host.writing[i].plan.number < occurrence.number:
+            world.faults[<int>FAULT_SWAPPED_WRITES] += 1
+            mark(world.marks, MARK_SWAPPED)
     if not writing.written:
         error = EIO
     elif writing.plan.synced_by_write:
@@ -112,9 +141,11 @@ cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence)
     writing.busy = False
     wal_complete(host.wal, occurrence.number, error)
     if error != 0:
-        world.disk_errors += 1
+        mark(world.marks, MARK_SYNC_FAILED if writing.written else MARK_WRITE_FAILED)
+    if wal_poisoned(host.wal):
         return False
     wal_prepare(host.wal)
+    look_at_segments(world, host)
     if not host.idle_scheduled:
         host.idle_scheduled = True
         later(world, host, OCCURS_IDLE, draw_disk_ns(world) + world.options.heartbeat_ns // 4, 0)
@@ -136,6 +167,9 @@ cdef void host_fetch(World* world, Host* host, const Occurrence* occurrence) noe
             break
         index = batch_last(batches[event.batch_count]) + 1
         event.batch_count += 1
+    if event.status == ERR_CORRUPT and host.damages != 0:
+        host.failing = True
+    mark(world.marks, MARK_FETCHED if event.batch_count > 0 else MARK_FETCH_FAILED)
     if event.batch_count > 0:
         event.status = OK
     world.fetches += 1

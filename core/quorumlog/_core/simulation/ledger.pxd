@@ -15,7 +15,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     FAILURE_BYTES = 256
     TERMS_MAX = 1 << 16
-    LEDGER_SESSIONS = 16
+    LEDGER_SESSIONS = 128
 
 # A batch by what identifies it.
 cdef struct Issued:
@@ -49,6 +49,7 @@ cdef struct Account:
     Kept* before               # the log of the life before, while a new one is read
     uint32_t before_count
     bint truncated             # entries, in this step
+    bint damaged               # something on its disk was destroyed, by the atlas
     wsn_t flushed
     index_t head               # first index kept after compaction
     term_t term                # in this life
@@ -74,13 +75,16 @@ cdef struct Ledger:
     uint32_t committed_count
     uint32_t committed_capacity
     index_t acked_index                # highest index of an entry acknowledged to a client
-    uint64_t truncations               # of entries, for `sometimes` assertions
+    uint64_t truncations               # of batches, for what must have happened in a campaign
+    uint64_t truncations_long          # of three or more at once
+    uint64_t old_term_commits          # an earlier term's batch, committed by one of the own term
 
 
 cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil
 cdef void ledger_close(Ledger* ledger) noexcept nogil
 cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
                       uint64_t b) noexcept nogil
+cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil
 cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil
 # A record went to the write-ahead log of `node`.
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil
@@ -93,7 +97,10 @@ cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* statu
 # A node came back: hard state first, then its log batch by batch, then the end.
 cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil
 cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil
-cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil
+# A damaged node may miss what was flushed if it says so: up to `unproved_last`.
+cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil
+# It stopped for good while its log was read.
+cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil
 cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
 # The state machine of `node` is behind the batch that ends at `last`.
 cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil

@@ -177,6 +177,7 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
     cdef const Kept* entry
     cdef const Committed* committed
+    cdef uint32_t count = account.kept_count
     while account.kept_count != 0 and account.kept[account.kept_count - 1].last >= first:
         entry = &account.kept[account.kept_count - 1]
         committed = committed_at(ledger, entry.first)
@@ -187,6 +188,8 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
         account.kept_count -= 1
         account.truncated = True
         ledger.truncations += 1
+    if count >= account.kept_count + 3:
+        ledger.truncations_long += 1
 
 
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
@@ -302,6 +305,15 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
     return copies
 
 
+cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil:
+    cdef const Account* account = &ledger.accounts[node]
+    cdef const Kept* entry
+    if committed.first < account.head:
+        return True
+    entry = kept_at(account.kept, account.kept_count, committed.first)
+    return entry != NULL and entry.term == committed.term and entry.wsn <= account.flushed
+
+
 cdef bint ahead(const Kept* a, const Kept* b) noexcept nogil:
     """Is a log that ends with `a` at least as up to date as one that ends with `b` (5.4.1)?"""
     return a.term > b.term or (a.term == b.term and a.last >= b.last)
@@ -346,6 +358,8 @@ cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t se
     if 2 * durable_copies(ledger, entry) <= ledger.node_count:
         ledger_fail(ledger, b"committed without a quorum of durable copies", node, entry.first, entry.term)
     check_nobody_else_could_win(ledger, node, entry)
+    if entry.term < seen_term:
+        ledger.old_term_commits += 1
     if ledger.committed_count == ledger.committed_capacity:
         ledger.committed_capacity = 2 * ledger.committed_capacity + 256
         ledger.committed = <Committed*>realloc(ledger.committed,
@@ -423,9 +437,11 @@ cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, i
     check_vote(ledger, node, term, vote)
     if first > account.head:
         ledger_fail(ledger, b"recovery lost the head of a log", node, first, account.head)
-    free(account.before)
-    account.before = account.kept
-    account.before_count = account.kept_count
+    if account.before == NULL:
+        account.before = account.kept
+        account.before_count = account.kept_count
+    else:
+        free(account.kept)             # a start that was cut short
     account.kept = NULL
     account.kept_count = 0
     account.kept_capacity = 0
@@ -446,7 +462,7 @@ cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexce
     keep(ledger, node, batch, 0)
 
 
-cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil:
+cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil:
     """Acknowledged is within recovered: what was flushed is there."""
     cdef Account* account = &ledger.accounts[node]
     cdef const Kept* now
@@ -455,11 +471,26 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil:
         if account.before[i].wsn > account.flushed or account.before[i].first < account.head:
             continue
         now = kept_at(account.kept, account.kept_count, account.before[i].first)
+        if account.damaged and account.before[i].last <= unproved_last:
+            continue
         if now == NULL or now.term != account.before[i].term:
             ledger_fail(ledger, b"recovery lost a flushed batch", node, account.before[i].first,
                         account.before[i].term)
             return
     free(account.before)
+    account.before = NULL
+    account.before_count = 0
+
+
+cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil:
+    """What it had acknowledged counts as it was: the rest of its disk is intact."""
+    cdef Account* account = &ledger.accounts[node]
+    if account.before == NULL:
+        return
+    free(account.kept)
+    account.kept = account.before
+    account.kept_count = account.before_count
+    account.kept_capacity = account.before_count
     account.before = NULL
     account.before_count = 0
 

@@ -55,3 +55,8 @@ cdef void paged_settle(PagedFile* file, uint64_t sector, int fate, Prng* prng) n
 cdef void paged_cut(PagedFile* file, uint64_t size) noexcept nogil
 # Changes bytes behind everybody's back (bit rot, misdirected writes).
 cdef void paged_overwrite(PagedFile* file, const uint8_t* data, uint64_t size, uint64_t offset) noexcept nogil
+# The bytes of a sector that nothing is pending for, to be changed behind everybody's back (bit rot,
+# misdirected writes); NULL where nothing was ever written, or something is under way.
+cdef uint8_t* paged_clean_sector(PagedFile* file, uint64_t sector) noexcept nogil
+# The `nth` pending sector counts as written from now on, and is not on the platter.
+cdef void paged_lose(PagedFile* file, uint32_t nth) noexcept nogil

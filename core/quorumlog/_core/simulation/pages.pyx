@@ -261,3 +261,28 @@ cdef void paged_overwrite(PagedFile* file, const uint8_t* data, uint64_t size,
            b"Q-PAGES-07 corruption is for synced bytes within the file", offset, size)
     paged_write(file, data, size, offset)
     paged_sync(file, 0, file.size)
+
+
+cdef uint8_t* paged_clean_sector(PagedFile* file, uint64_t sector) noexcept nogil:
+    cdef Page* page
+    if sector // PAGE_SECTORS >= file.page_count:
+        return NULL
+    page = &file.pages[sector // PAGE_SECTORS]
+    if page.current == NULL or page.pending != 0 or page.lost != 0:
+        return NULL
+    return page.current + (sector % PAGE_SECTORS) * SECTOR_BYTES
+
+
+cdef void paged_lose(PagedFile* file, uint32_t nth) noexcept nogil:
+    cdef uint32_t i, sector
+    cdef Page* page
+    for i in range(file.dirty_count):
+        page = &file.pages[file.dirty[i]]
+        for sector in range(PAGE_SECTORS):
+            if not page.pending & (1 << sector):
+                continue
+            if nth == 0:
+                page.pending &= ~<uint8_t>(1 << sector)
+                page.lost |= <uint8_t>(1 << sector)
+                return
+            nth -= 1

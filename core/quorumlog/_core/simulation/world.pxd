@@ -2,7 +2,8 @@
 
 A safety phase in which anything may break, then a healed phase in which clients
 must get on: `progress` batches acknowledged within `healed_ns`, and in the end
-every node holding all that is committed, in equal state machines.
+every node holding all that is committed, in equal state machines, and the clients having
+seen what one register for each key could have answered.
 """
 
 from quorumlog._core.simulation.world_state cimport World, WorldOptions

@@ -7,22 +7,34 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_TIME, EVENT_UNREACHABLE, Event,
 )
 from quorumlog._core.simulation.clients cimport client_turn
-from quorumlog._core.simulation.faults cimport crash, fault_turn, heal_world, start_later
-from quorumlog._core.simulation.host cimport (
-    host_create, host_destroy, host_flushed, host_start, host_step, parcel_drop,
+from quorumlog._core.simulation.faults cimport (
+    TURN_DRAWN, crash, fault_after_start, fault_turn, heal_world, start_later,
 )
+from quorumlog._core.simulation.fault_kinds cimport (
+    FAULT_DELAY, FAULT_DUPLICATION, FAULT_LOSS, FAULT_REORDERING, PROFILE_HOT,
+)
+from quorumlog._core.simulation.history cimport history_close, history_is_linearizable
+from quorumlog._core.simulation.host cimport host_flushed, host_step, parcel_drop
 from quorumlog._core.simulation.host_disk cimport (
     host_disk_done, host_disk_write, host_fetch, host_idle, host_plan,
 )
+from quorumlog._core.simulation.host_life cimport host_create, host_destroy, host_start
 from quorumlog._core.simulation.ledger cimport (
     ledger_close, ledger_committed_last, ledger_fail, ledger_open,
 )
+from quorumlog._core.simulation.network cimport Network
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH,
     OCCURS_IDLE, OCCURS_REACHABLE, OCCURS_START, OCCURS_TIME,
     Occurrence, schedule_add, schedule_close, schedule_next,
 )
-from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, Host, Parcel, World, WorldOptions
+from quorumlog._core.simulation.marks cimport (
+    MARK_DUPLICATE_DELIVERED, MARK_OLD_TERM_COMMITTED, MARK_TRUNCATED, MARK_TRUNCATED_MANY, MARK_UNCLOGGED, mark,
+)
+from quorumlog._core.simulation.trace cimport TRACE_ARRIVED, trace_close, trace_note
+from quorumlog._core.simulation.world_state cimport (
+    CLIENTS_MAX, OLD_FRAMES_MAX, WINDOW_MAX, Host, Parcel, World, WorldOptions,
+)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -31,7 +43,10 @@ from libc.string cimport memset
 
 cdef enum:
     WIRE_BYTES = 1 << 30
-    STUPOR_NS = 40000000       # within which a node that stood still does what it has missed
+    STUPOR_NS = 400000000      # within which a node that stood still does what it has missed
+    AT_ONE_INSTANT_MAX = 100000
+    CALM_TIMEOUTS = 3          # before a hot run gets hot: there is a leader to lose
+    DUE_IN_HOT = 3             # crashes, and cuts, that a hot run has for sure
 
 
 cdef void note(World* world, uint64_t a, uint64_t b) noexcept nogil:
@@ -56,6 +71,10 @@ cdef void deliver(World* world, Host* host, Parcel* parcel) noexcept nogil:
     cdef Event event
     note(world, parcel.message.kind + (parcel.message.sender << 16), parcel.message.term)
     note(world, parcel.message.fields[0], parcel.message.fields[1])
+    trace_note(&world.trace, world.now_ns, TRACE_ARRIVED, host.number, <uint32_t>parcel.message.sender,
+               parcel.number, parcel.message.kind, parcel.again, parcel.message.term)
+    if parcel.again:
+        mark(world.marks, MARK_DUPLICATE_DELIVERED)
     if host.up:
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
@@ -85,7 +104,10 @@ cdef void on_reachable(World* world, Host* host, const Occurrence* occurrence) n
 
 cdef void on_start(World* world, Host* host) noexcept nogil:
     host.starting = False
-    if host.up or host_start(world, host):
+    if host.up or host.ended:
+        return
+    if host_start(world, host):
+        fault_after_start(world, host)
         return
     # The recovery itself was hit: with the power, or by a crash of the process alone.
     crash(world, host, prng_chance(&world.prng, 1, 2))
@@ -123,8 +145,9 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
         return
     if occurrence.kind == OCCURS_FAULT:
         if not world.healed:
-            fault_turn(world)
-            again(world, OCCURS_FAULT, 0, world.options.fault_ns)
+            fault_turn(world, occurrence)
+            if occurrence.number == TURN_DRAWN:
+                again(world, OCCURS_FAULT, TURN_DRAWN, world.options.fault_ns)
         return
     if host.paused_until_ns > world.now_ns:
         # It stands still: all this waits for it, and comes in any order.
@@ -138,6 +161,9 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
         deliver(world, host, <Parcel*>occurrence.parcel)
     elif host.up and occurrence.incarnation == host.incarnation:
         for_host(world, host, occurrence)
+    if host.failing:
+        # What it read is damaged: it starts again, and recovery says what is to be done.
+        crash(world, host, False)
     if host.up:
         host_plan(world, host)
 
@@ -155,33 +181,68 @@ cdef void look_for_progress(World* world) noexcept nogil:
         world.progress_at_ns = world.now_ns
 
 
+cdef void check_history(World* world) noexcept nogil:
+    """P2, as clients see it."""
+    cdef uint32_t culprit = 0
+    if world.options.machine == NULL and not history_is_linearizable(&world.history, &culprit):
+        ledger_fail(world.ledger, b"the history of a register is not linearizable",
+                    world.history.operations[culprit].node - 1, world.history.operations[culprit].key, culprit)
+
+
 cdef void check_end(World* world) noexcept nogil:
-    """P6, and that everybody caught up."""
+    """P6, and that everybody caught up.  Nodes that are out (P4) need not, and without a quorum nobody can."""
     cdef Host* host
     cdef uint32_t i
-    cdef uint64_t settled
+    cdef uint32_t working = 0
+    # What was committed when progress was made is applied everywhere by the end.
+    cdef uint64_t settled = world.ledger.acked_index
+    for i in range(world.options.node_count):
+        working += 0 if world.hosts[i].ended else 1
+    if 2 * working <= world.options.node_count:
+        return
     if world.progress_at_ns == 0:
         ledger_fail(world.ledger, b"no progress in the healed phase", 0, world.options.progress, world.now_ns)
         return
-    # What was committed when progress was made is applied everywhere by the end.
-    settled = world.ledger.acked_index
     for i in range(world.options.node_count):
         host = &world.hosts[i]
+        if host.ended:
+            continue
         if not host.up or host.applied + world.options.window * 16 * world.options.client_count < settled:
             ledger_fail(world.ledger, b"a node did not catch up in the healed phase", i, host.applied,
                         settled)
+
+
+cdef void mark_counts(World* world) noexcept nogil:
+    """What others counted."""
+    cdef const Network* network = &world.network
+    world.marks[<int>MARK_TRUNCATED] += world.ledger.truncations
+    world.marks[<int>MARK_TRUNCATED_MANY] += world.ledger.truncations_long
+    world.marks[<int>MARK_OLD_TERM_COMMITTED] += world.ledger.old_term_commits
+    world.marks[<int>MARK_UNCLOGGED] += network.clogged
+    world.faults[<int>FAULT_LOSS] += network.lost
+    world.faults[<int>FAULT_DUPLICATION] += network.duplicated
+    world.faults[<int>FAULT_DELAY] += network.slowed
+    world.faults[<int>FAULT_REORDERING] += network.overtaken
 
 
 # --- the run ----------------------------------------------------------------------------
 
 cdef World* world_open(const WorldOptions* options) noexcept nogil:
     cdef World* world = <World*>calloc(1, sizeof(World))
+    cdef uint64_t calm_ns = 0
     cdef uint32_t i
     check(world != NULL, b"Q-WORLD-02 there is memory for a world")
     world.options = options[0]
     check2(1 <= options.node_count <= NODES_MAX and options.client_count <= CLIENTS_MAX,
            b"Q-WORLD-03 a world has a bounded number of nodes and clients", options.node_count,
            options.client_count)
+    check2(options.window < WINDOW_MAX and options.client_count > 0,
+           b"Q-WORLD-05 there is a client, and its window has a bound", options.window, options.client_count)
+    world.trace.on = options.tracing
+    if options.profile == PROFILE_HOT:
+        calm_ns = CALM_TIMEOUTS * options.election_timeout_ns
+        world.due_crashes = DUE_IN_HOT
+        world.due_cuts = DUE_IN_HOT
     prng_seed(&world.prng, options.seed)
     world.network.options = options.network
     world.network.node_count = options.node_count
@@ -197,7 +258,7 @@ cdef World* world_open(const WorldOptions* options) noexcept nogil:
         world.clients[i].target = i % options.node_count
         again(world, OCCURS_CLIENT, i, options.client_ns)
     if options.fault_ns != 0:
-        again(world, OCCURS_FAULT, 0, options.fault_ns)
+        again(world, OCCURS_FAULT, TURN_DRAWN, calm_ns + options.fault_ns)
     return world
 
 
@@ -210,7 +271,12 @@ cdef void world_close(World* world) noexcept nogil:
     schedule_close(&world.schedule)
     for i in range(world.options.node_count):
         host_destroy(world, &world.hosts[i])
+    for i in range(OLD_FRAMES_MAX):
+        if world.old_frames[i] != NULL:
+            parcel_drop(world.old_frames[i])
     ledger_close(world.ledger)
+    history_close(&world.history)
+    trace_close(&world.trace)
     pool_close(world.wire)
     free(world)
 
@@ -222,6 +288,10 @@ cdef void world_run(World* world) noexcept nogil:
     while world.ledger.failure[0] == 0 and schedule_next(&world.schedule, &occurrence):
         check2(occurrence.at_ns >= world.now_ns, b"Q-WORLD-04 time does not run backwards", occurrence.at_ns,
                world.now_ns)
+        world.at_this_instant = world.at_this_instant + 1 if occurrence.at_ns == world.now_ns else 0
+        if world.at_this_instant > AT_ONE_INSTANT_MAX:
+            ledger_fail(world.ledger, b"time stands still: a node wants the same moment again and again",
+                        occurrence.node, occurrence.kind, world.now_ns)
         world.now_ns = occurrence.at_ns
         if world.now_ns >= heal_ns and not world.healed:
             heal_world(world)
@@ -234,5 +304,8 @@ cdef void world_run(World* world) noexcept nogil:
         if world.healed:
             look_for_progress(world)
     note(world, ledger_committed_last(world.ledger), world.acked)
+    mark_counts(world)
+    if world.ledger.failure[0] == 0:
+        check_history(world)
     if world.ledger.failure[0] == 0:
         check_end(world)

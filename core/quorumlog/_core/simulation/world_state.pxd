@@ -6,7 +6,12 @@
     ledger      what must hold, after every event
     host        one node: the real protocol over the real log over its virtual disk
     clients     who proposes and reads
-    faults      what breaks
+    history     what clients did and saw
+    swarm       which faults a seed has, and how hot
+    faults      what breaks when
+    damage      what rots on a disk, within bounds
+    marks       rare paths that were taken
+    trace       what happened, for a reader
     world       the loop
 """
 
@@ -18,17 +23,25 @@ from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.sessions cimport Sessions
 from quorumlog._core.simulation.disk cimport Disk
-from quorumlog._core.simulation.ledger cimport Ledger
+from quorumlog._core.simulation.fault_kinds cimport FAULT_KINDS
+from quorumlog._core.simulation.history cimport History
+from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS, Ledger
+from quorumlog._core.simulation.marks cimport MARKS
 from quorumlog._core.simulation.network cimport Network, NetworkOptions
 from quorumlog._core.simulation.schedule cimport Schedule
+from quorumlog._core.simulation.trace cimport Trace
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     CLIENTS_MAX = 8
+    WINDOW_MAX = 8             # batches that a client has outstanding
     READS_MAX = 64
+    KEYS_MAX = 8               # registers of the simulated state machine
+    OLD_FRAMES_MAX = 32        # frames kept to be replayed
+    STOP_BYTES = 256
     THE_GROUP = 7              # the one group of the simulation
 
 # What a protocol is opened with; the factory that the bridge hands in knows the protocol by name.
@@ -44,17 +57,29 @@ cdef struct OpenRequest:
     term_t hard_state_term
     node_t vote
     index_t unproved_last
+    term_t unproved_term
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
 
+# A user's state machine in place of the simulated one.  Equal machines give equal digests; False: it raised.
+cdef struct MachineTable:
+    void* context
+    bint (*begin)(void* context, uint32_t host) noexcept nogil      # afresh: applies from index 1 on
+    bint (*apply)(void* context, uint32_t host, Batch* batch, uint64_t* digest) noexcept nogil
+    # The batch that a session proposes as `sequence`: the same whenever it is asked for.
+    Batch* (*command)(void* context, BatchPool* pool, uint64_t session, uint64_t sequence) noexcept nogil
+
 cdef struct WorldOptions:
     uint64_t seed
+    uint8_t profile
     uint32_t node_count
     uint32_t client_count
     uint32_t window                    # batches a client has outstanding
     uint32_t payload_bytes_max
     uint32_t entries_max               # in a batch
+    uint32_t keys                      # registers in use
     uint32_t read_per_cent             # of a client's turns
+    uint32_t give_up_per_cent          # of a client's time-outs: it goes on in a new session
     uint64_t safety_ns                 # virtual time with faults
     uint64_t healed_ns                 # and without, in which progress must be made
     uint32_t progress                  # batches that must be acknowledged in it
@@ -62,28 +87,26 @@ cdef struct WorldOptions:
     uint64_t heartbeat_ns
     uint64_t append_bytes_max
     uint64_t cache_bytes               # of each group log
+    uint64_t segment_bytes
     uint64_t client_ns                 # mean time between a client's turns
     uint64_t disk_min_ns
     uint64_t disk_max_ns
-    uint64_t fault_ns                  # mean time between faults; 0: none
-    # How likely each fault is among faults.
-    uint32_t weight_break
-    uint32_t weight_heal
-    uint32_t weight_process_crash
-    uint32_t weight_power_cut
-    uint32_t weight_blackout           # a power cut of all nodes at once
-    uint32_t weight_disk_error
-    uint32_t weight_compact
-    uint32_t weight_pause              # a process that stands still while its clock runs
-    uint32_t drift_per_mille           # clocks run at most so much too fast or slow
-    uint32_t recovery_crash_per_cent
+    uint64_t fault_ns                  # mean time between turns of faults; 0: none
+    uint8_t level[FAULT_KINDS]         # FaultLevel
+    uint32_t weight_compact            # a chore, not a fault
+    uint32_t damaged_nodes_max         # the atlas: so many nodes may lose what they held
     NetworkOptions network
     ProtocolOpen open
     const Protocol* protocol
+    const MachineTable* machine        # NULL: the simulated one
+    bint tracing
 
 # A message on its way or held back; the batches follow it in the same allocation.
 cdef struct Parcel:
     Message message
+    uint64_t number            # the same for all copies
+    uint64_t sent_ns
+    bint again                 # a copy that the network made
 
 cdef struct Writing:
     WritePlan plan
@@ -109,23 +132,40 @@ cdef struct Host:
     uint64_t clock_offset_ns
     int64_t drift_per_mille
     uint64_t paused_until_ns
+    uint64_t frozen_until_ns   # the clock stands at frozen_clock_ns
+    uint64_t frozen_clock_ns
+    uint64_t wall_offset_ns
     bint idle_scheduled
+    uint64_t disk_done_ns      # of the newest plan, where completions keep their order
+    # What damage has done to it
+    uint32_t damages
+    bint ended                 # stopped for good, saying why
+    char stop[STOP_BYTES]
+    bint failing               # a read found damage: it stops after this event
+    uint32_t recovery_crashes  # in a row
+    uint32_t second_crash      # to come once it is back: 1 the process, 2 the power; 0: none
+    uint32_t segments          # as of the last look
     Parcel** held
     uint32_t held_count
     uint32_t held_capacity
     Writing writing[WRITES_IN_FLIGHT_MAX]
     index_t applied
     uint64_t applied_hash
+    uint64_t registers[KEYS_MAX]
+    uint32_t reads_waiting     # for the state machine
     Sessions sessions
     # The state machine's snapshot, durable by assumption: what compaction stands on.
     index_t snapshot_index
     uint64_t snapshot_hash
-    uint64_t snapshot_sequence[CLIENTS_MAX]      # by client
+    uint64_t snapshot_registers[KEYS_MAX]
+    uint64_t snapshot_sequence[LEDGER_SESSIONS]
 
 cdef struct Client:
-    uint64_t session
-    uint64_t sent              # highest sequence proposed since the last rewind
+    uint64_t session           # its number + 1, and CLIENTS_MAX more whenever it gives up
+    uint64_t begun             # highest sequence ever proposed in this session
+    uint64_t sent              # the same since the last rewind
     uint64_t acked             # highest sequence known applied
+    uint32_t operations[WINDOW_MAX]      # in the history, by sequence
     uint32_t target            # host it talks to
     uint64_t retry_ns          # gives up waiting then, and sends again
     uint64_t acked_healed      # acknowledgements in the healed phase
@@ -135,6 +175,9 @@ cdef struct PendingRead:
     uint32_t host
     uint64_t incarnation
     index_t at_least           # what was acknowledged when it was asked
+    uint32_t operation         # in the history
+    bint answered
+    index_t index              # where it may be served, once it is answered
 
 cdef struct World:
     WorldOptions options
@@ -149,21 +192,27 @@ cdef struct World:
     Client clients[CLIENTS_MAX]
     PendingRead reads[READS_MAX]
     uint64_t read_next
+    History history
+    Parcel* old_frames[OLD_FRAMES_MAX]
+    uint64_t parcels           # numbered
     uint64_t hash              # of all that happened
-    # Counters, for the report and for `sometimes` assertions.
+    Trace trace
+    uint32_t damaged_nodes
+    uint32_t due_crashes       # in the hot profile: still to come
+    uint32_t due_cuts
+    bint mending               # links will be whole again some time
+    # Counters, for the report and for what must have happened in a campaign.
+    uint64_t faults[FAULT_KINDS]
+    uint64_t marks[MARKS]
     uint64_t events
+    uint64_t at_this_instant   # in a row
     uint64_t proposals
     uint64_t refusals
     uint64_t acked
     uint64_t reads_served
-    uint64_t process_crashes
-    uint64_t power_cuts
     uint64_t recoveries
-    uint64_t recovery_crashes
-    uint64_t unproved_tails
-    uint64_t disk_errors
     uint64_t fetches
     uint64_t compactions
-    uint64_t pauses
+    uint64_t leader_changes
     uint64_t healed_at_ns
     uint64_t progress_at_ns    # when the healed phase had what it must reach; 0: not yet

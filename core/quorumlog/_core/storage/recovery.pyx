@@ -38,6 +38,11 @@ cdef struct Found:
     bint used
     bint trusted
 
+# What the headers of one boot say of it; segments are passed from the newest to the oldest.
+cdef struct BootProof:
+    uint64_t boot
+    wsn_t flushed
+
 cdef struct Directory:
     Found* found
     uint32_t count
@@ -123,18 +128,20 @@ cdef int list_segments(Wal* wal, Directory* directory, WalReport* report) noexce
 
 # First pass -------------------------------------------------------------------------------------------
 
-cdef bint trusted_footer(Wal* wal, uint64_t id, uint64_t proved, uint64_t* boot) noexcept nogil:
-    """Rule 11: a footer stands for its segment only if it and all its records lie at or below F."""
+cdef bint trusted_footer(Wal* wal, uint64_t id, const BootProof* proof, uint64_t* boot) noexcept nogil:
+    """Rule 11: a footer stands for its segment only if it and all its records lie at or below what the
+    boot that wrote them knew to be flushed.  A later boot's F covers its recovery's verdict, and that may
+    be that a record which the footer lists is bad: footer and record can have been in flight together."""
     cdef FooterEntry* entries = NULL
     cdef uint32_t count = 0
     cdef wsn_t wsn = 0
     cdef bint trusted
     cdef uint32_t i
-    if proved == 0 or footer_load(wal.files, wal.path, id, &entries, &count, &wsn, boot) != OK:
+    if proof.flushed == 0 or footer_load(wal.files, wal.path, id, &entries, &count, &wsn, boot) != OK:
         return False
-    trusted = wsn <= proved
+    trusted = boot[0] == proof.boot and wsn <= proof.flushed
     for i in range(count):
-        if entries[i].wsn > proved:
+        if entries[i].wsn > proof.flushed:
             trusted = False
     free(entries)
     return trusted
@@ -144,14 +151,16 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
     cdef uint32_t i = directory.count
     cdef Found* found
     cdef uint64_t boot
+    cdef BootProof proof
     cdef Scan scan
     cdef bint changed
     cdef int status
+    memset(&proof, 0, sizeof(BootProof))
     while i > 0:
         i -= 1
         found = &directory.found[i]
         boot = 0
-        if trusted_footer(wal, found.id, report.flushed, &boot):
+        if trusted_footer(wal, found.id, &proof, &boot):
             found.used = True
             found.trusted = True
             if boot > report.boot:
@@ -190,6 +199,11 @@ cdef int look_at(Wal* wal, Directory* directory, WalReport* report, uint64_t* hi
         found.used = scan.used
         if scan.flushed > report.flushed:
             report.flushed = scan.flushed
+        if scan.used and scan.boot != proof.boot:
+            proof.boot = scan.boot
+            proof.flushed = 0
+        if scan.used and scan.flushed > proof.flushed:
+            proof.flushed = scan.flushed
         if scan.boot > report.boot:
             report.boot = scan.boot
         if scan.highest > highest[0]:
@@ -294,6 +308,8 @@ cdef int replay_trusted(Wal* wal, Replay* replay, WalReport* report, Segment* se
         status = replay_footer_entry(replay, wal.files, fd, segment.id, &entries[i], &bad)
         if bad:
             note_damage(wal, report, segment.id, entries[i].offset)
+        elif entries[i].kind == KIND_CHECKPOINT:
+            segment.checkpoint_done = True
         if status == OK and kind_has_entries(entries[i].kind):
             status = segment_summarise(segment, entries[i].group, entries[i].first,
                                        entries[i].first + entries[i].count - 1, entries[i].length,
@@ -327,6 +343,8 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
             if item.state != ITEM_VALID or not checkpoint_replay(
                     replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn):
                 note_damage(wal, report, segment.id, item.offset)
+            else:
+                segment.checkpoint_done = True
             continue
         if item.event.kind == KIND_FOOTER:
             continue
@@ -361,7 +379,6 @@ cdef int replay_segments(Wal* wal, Directory* directory, Replay* replay, WalRepo
         segment.begun = True
         segment.sealed = True
         segment.footer_done = found.trusted
-        segment.checkpoint_done = True
         if found.trusted:
             status = replay_trusted(wal, replay, report, segment)
         else:
@@ -469,7 +486,7 @@ cdef int recover(Wal* wal, WalReport* report, uint64_t* said) noexcept nogil:
         elif highest > replay.highest:
             replay.bad_beyond_proof = True     # a header names WSNs above all that is left
         report.wsn_last = highest
-        report.boot += 1
+        report.boot += 0 if mutant(b"boot-not-raised") else 1
         wal.boot = report.boot
         wal.next_wsn = highest + 1
         wal.submitted = highest

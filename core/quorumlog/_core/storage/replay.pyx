@@ -5,6 +5,7 @@ and flushed), and what is unproved (bad, perhaps flushed); records behind a bad 
 lengthen these, a truncation shortens them.  docs/format.md 6 is the rule.
 """
 
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
@@ -143,7 +144,7 @@ cdef void extend_bad(Replay* replay, Track* track, GroupMark* mark, index_t firs
         cut_whole(track, mark, first - 1)
     if last <= mark.last:
         return
-    if wsn <= replay.proved:
+    if wsn <= replay.proved and not mutant(b"corrupt-is-torn"):
         if mark.faulty_first == 0:
             mark.faulty_first = mark.last + 1
         if last > mark.faulty_last:
@@ -151,6 +152,8 @@ cdef void extend_bad(Replay* replay, Track* track, GroupMark* mark, index_t firs
         if mark.unproved_last <= mark.faulty_last:
             mark.unproved_last = 0
             mark.unproved_term = 0
+        return
+    if mutant(b"unproved-is-dropped"):
         return
     replay.bad_beyond_proof = True
     replay.unproved_records += 1
@@ -336,7 +339,7 @@ cdef void replay_duplicate(Replay* replay, const Item* item) noexcept nogil:
     if group == NULL:
         return
     track = track_of(replay, group)
-    if track.bad_hard_state == item.event.wsn:
+    if track.bad_hard_state == item.event.wsn and not mutant(b"second-vote-copy-ignored"):
         replay_hard_state(track, &group.appended, item)
 
 
@@ -379,7 +382,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         runs_clear(&track.runs)
     elif item.event.kind == KIND_HARD_STATE:
         replay_hard_state(track, mark, item)
-    elif item.event.kind == KIND_TRUNCATE:
+    elif item.event.kind == KIND_TRUNCATE and not mutant(b"truncation-not-replayed"):
         replay_truncate(track, mark, item)
     elif item.event.kind == KIND_COMPACT:
         replay_compact(track, mark, item.event.first, item.event.term)

@@ -7,6 +7,7 @@ segments are renamed and used again as they are; what they hold names other ids.
 
 from quorumlog._core.base.atomics cimport load_u64
 from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, OK
 from quorumlog._core.storage.files cimport (FILE_CREATE, FILE_DIRECT, FILE_SYNCED, FILE_WRITE, iovec)
 from quorumlog._core.storage.format cimport RECORD_COPY, RECORD_MOVED, kind_has_entries
@@ -208,12 +209,12 @@ cdef int continue_preparing(Wal* wal) noexcept nogil:
             return abandon_preparing(wal, result)
         spares.preparing_bytes += part.iov_len
         return OK
-    result = wal.files.sync(wal.files.self, spares.preparing_fd)
+    result = 0 if mutant(b"spare-not-synced") else wal.files.sync(wal.files.self, spares.preparing_fd)
     if result < 0:
         return abandon_preparing(wal, result)
     wal.files.close(wal.files.self, spares.preparing_fd)
     spares.preparing_fd = -1
-    result = wal.files.sync_directory(wal.files.self, wal.path)
+    result = 0 if mutant(b"directory-not-synced") else wal.files.sync_directory(wal.files.self, wal.path)
     if result < 0:
         return status_of(result)
     push_spare(wal, spares.preparing_id)
@@ -338,29 +339,55 @@ cdef bint head_is_needed(Wal* wal, const Segment* head) noexcept nogil:
     return False
 
 
+cdef uint32_t next_checkpoint(Wal* wal) noexcept nogil:
+    """How many segments lie before the next one, behind the head, that begins with a durable checkpoint;
+    0: none does.  A power cut can leave a segment without one: its data went to the disk first."""
+    cdef uint32_t i
+    for i in range(1, wal.segment_count):
+        if wal.segments[i].checkpoint_done or mutant(b"checkpoint-not-awaited"):
+            return i
+    return 0
+
+
+cdef bint are_dead(Wal* wal, uint32_t count) noexcept nogil:
+    cdef uint64_t flushed = load_u64(&wal.flushed)
+    cdef const Segment* segment
+    cdef uint32_t i
+    for i in range(count):
+        segment = wal.segments[i]
+        if segment.writes > 0 or not segment.sealed or segment.last_wsn > flushed \
+                or head_is_needed(wal, segment):
+            return False
+    return count > 0
+
+
+cdef bint give_back(Wal* wal, uint32_t count) noexcept nogil:
+    """To the preparing thread; False if it has too many already."""
+    cdef Spares* spares = &wal.spares
+    cdef bint room
+    cdef uint32_t i
+    lock(&wal.spare_mutex)
+    room = spares.retired_count + count <= SPARES_MAX * 4
+    if room:
+        for i in range(count):
+            spares.retired[spares.retired_count + i] = wal.segments[i].id
+        spares.retired_count += count
+    unlock(&wal.spare_mutex)
+    return room
+
+
 cdef void segments_retire(Wal* wal) noexcept nogil:
     """With state_mutex held.  Rule 7: a head segment goes only after the next one's checkpoint and
-    the compact records are flushed."""
-    cdef Spares* spares = &wal.spares
-    cdef Segment* head
+    the compact records are flushed; with it go segments behind it that have no checkpoint, or not at all."""
+    cdef uint32_t count = next_checkpoint(wal)
+    cdef uint32_t i
     cdef wsn_t gone = 0
-    cdef bint full
-    while wal.segment_count > 1:
-        head = wal.segments[0]
-        if head.writes > 0 or not head.sealed or not wal.segments[1].checkpoint_done \
-                or head.last_wsn > load_u64(&wal.flushed) or head_is_needed(wal, head):
-            break
-        lock(&wal.spare_mutex)
-        full = spares.retired_count == SPARES_MAX * 4
-        if not full:
-            spares.retired[spares.retired_count] = head.id
-            spares.retired_count += 1
-        unlock(&wal.spare_mutex)
-        if full:
-            break
-        gone = head.last_wsn
-        wal.segment_count -= 1
-        memmove(wal.segments, wal.segments + 1, wal.segment_count * sizeof(Segment*))
-        segment_free(wal, head)
+    while are_dead(wal, count) and give_back(wal, count):
+        gone = wal.segments[count - 1].last_wsn
+        for i in range(count):
+            segment_free(wal, wal.segments[i])
+        wal.segment_count -= count
+        memmove(wal.segments, wal.segments + count, wal.segment_count * sizeof(Segment*))
+        count = next_checkpoint(wal)
     if gone != 0:
         groups_expire(&wal.groups, gone)

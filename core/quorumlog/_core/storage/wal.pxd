@@ -27,7 +27,7 @@ cdef enum:
     WRITES_IN_FLIGHT_MAX = 2
 
 cdef struct WalOptions:
-    uint64_t segment_bytes            # 1 MiB to 2 GiB, a multiple of 1 MiB
+    uint64_t segment_bytes            # 64 KiB to 2 GiB, a multiple of 64 KiB
     uint64_t sync_group_bytes_max     # how much one write gathers; one record may exceed it
     uint32_t spare_segments           # kept prepared ahead of use
     bint direct                       # past the page cache where possible (O_DIRECT|O_DSYNC)

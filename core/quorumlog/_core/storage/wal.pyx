@@ -35,6 +35,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 
 cdef enum:
     MIB = 1 << 20
+    SEGMENT_BYTES_MIN = 64 << 10
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
@@ -140,10 +141,10 @@ cdef Wal* wal_open(Files* files, const char* path, const WalOptions* options,
     memset(failure, 0, sizeof(WalReport))
     report[0] = failure
     status[0] = ERR_USAGE
-    if options.segment_bytes < MIB or options.segment_bytes > 2048 * <uint64_t>MIB \
-            or options.segment_bytes % MIB != 0 or strlen(path) > PATH_BYTES_MAX - 64:
+    if options.segment_bytes < SEGMENT_BYTES_MIN or options.segment_bytes > 2048 * <uint64_t>MIB \
+            or options.segment_bytes % SEGMENT_BYTES_MIN != 0 or strlen(path) > PATH_BYTES_MAX - 64:
         snprintf(failure.detail, DETAIL_BYTES,
-                 b"segments are 1 MiB to 2 GiB and a multiple of 1 MiB; a path has at most 4,032 bytes")
+                 b"segments are 64 KiB to 2 GiB and a multiple of 64 KiB; a path has at most 4,032 bytes")
         return NULL
     status[0] = ERR_MEMORY
     wal = <Wal*>calloc(1, sizeof(Wal))
@@ -238,7 +239,7 @@ cdef wsn_t append(Wal* wal, Batch* batch) noexcept nogil:
 
 
 cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil:
-    cdef uint64_t most = wal.segment_bytes // 2 - 64 * 1024
+    cdef uint64_t most = wal.segment_bytes // 2 - min(<uint64_t>64 * 1024, wal.segment_bytes // 4)
     return <uint32_t>(most if most < BATCH_BODY_BYTES_MAX else BATCH_BODY_BYTES_MAX)
 
 
@@ -503,7 +504,7 @@ cdef void note_flushed_compactions(Wal* wal) noexcept nogil:
     cdef uint32_t i
     for i in range(wal.groups.count):
         group = &wal.groups.groups[i]
-        if group.compacted_wsn != 0 and group.compacted_wsn <= flushed:
+        if group.compacted_wsn != 0 and (group.compacted_wsn <= flushed or mutant(b"head-dropped-early")):
             group.durable_first = group.compacted_first
             group.compacted_wsn = 0
 
@@ -519,7 +520,7 @@ cdef int wal_complete(Wal* wal, uint64_t number, int error) noexcept nogil:
     lock(&wal.state_mutex)
     slot.done = True
     slot.error = error
-    if error != 0:
+    if error != 0 and not mutant(b"failed-sync-counts"):
         # P5: a failed write or sync is final; what it held is unproved.
         store_u32(&wal.poisoned, 1)
     else:

@@ -1,0 +1,62 @@
+"""Marks of rare paths: a campaign must hit each, or its faults have become too mild.
+
+They are seen from outside, in what a node says, does and finds again, so that any
+protocol can hit them.  bridge/testing_simulation has their names in this order.
+"""
+
+from libc.stdint cimport uint64_t
+
+cdef enum Mark:
+    # Elections
+    MARK_ELECTED = 0
+    MARK_CAMPAIGN_LOST = 1         # a candidate follows again in its own term
+    MARK_PRE_CAMPAIGN_LOST = 2
+    MARK_STEPPED_DOWN = 3          # a leader of its own accord, in its term
+    MARK_DEPOSED = 4               # by a later term
+    MARK_LEADER_PAUSED = 5
+    MARK_QUORUM_DOWN = 6
+    # Logs
+    MARK_TRUNCATED = 7
+    MARK_TRUNCATED_MANY = 8        # three batches or more at once
+    MARK_OLD_TERM_COMMITTED = 9    # an earlier term's batch, by one of the own term (Figure 8)
+    MARK_COMPACTED = 10
+    MARK_FETCHED = 11              # cold batches for a peer
+    MARK_FETCH_FAILED = 12
+    MARK_APPLIED_COLD = 13
+    MARK_HELD = 14                 # a message waited for its write
+    MARK_HELD_LOST = 15            # and its node crashed
+    # Clients
+    MARK_REPEATED = 16
+    MARK_GAP = 17
+    MARK_GIVEN_UP = 18
+    MARK_GIVEN_UP_HAPPENED = 19    # an unknown outcome that was applied after all
+    MARK_REFUSED = 20
+    MARK_READ_REFUSED = 21
+    MARK_READ_WAITED = 22          # for the state machine
+    MARK_READ_FORWARDED = 23       # asked of a node that does not lead
+    # Disks
+    MARK_UNPROVED_TAIL = 24
+    MARK_TAIL_SETTLED = 25
+    MARK_RECOVERY_CRASHED = 26
+    MARK_RECOVERY_CRASHED_TWICE = 27
+    MARK_WRITE_FAILED = 28
+    MARK_SYNC_FAILED = 29
+    MARK_SWAPPED = 30
+    MARK_SEGMENT_ROLLED = 31
+    MARK_SEGMENT_RETIRED = 32
+    MARK_NAME_LOST = 33
+    MARK_GARBAGE = 34
+    MARK_DAMAGED = 35
+    MARK_DAMAGE_FOUND = 36         # and named, in a clean stop
+    MARK_DAMAGE_OUTLIVED = 37      # what was redundant or of no use
+    MARK_SECOND_CRASH = 38
+    # Messages
+    MARK_DUPLICATE_DELIVERED = 39
+    MARK_REPLAYED = 40
+    MARK_UNCLOGGED = 41
+    MARK_CLOCK_FROZE_LEADER = 42
+    MARKS = 43
+
+
+cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
+    marks[what] += 1

@@ -1,0 +1,147 @@
+"""Drawing a run from its seed; see swarm.pxd.
+
+Times are in election timeouts of one second, which is also the least that a real
+cluster uses; nothing else depends on that unit.
+"""
+
+from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
+from quorumlog._core.simulation.fault_kinds cimport (
+    FAULT_BIT_ROT, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS, FAULT_LATE_WRITE, FAULT_LOSS,
+    FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
+    PROFILE_BEYOND, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
+)
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    MILLISECOND = 1000000
+    ELECTION_TIMEOUT_MS = 1000
+    HEALED_TIMEOUTS = 30
+
+
+cdef uint8_t draw_level(Prng* prng) noexcept nogil:
+    cdef uint64_t drawn = prng_below(prng, 5)
+    return LEVEL_OFF if drawn < 2 else LEVEL_RARE if drawn < 4 else LEVEL_HOT
+
+
+cdef void draw_levels(WorldOptions* options, Prng* prng) noexcept nogil:
+    cdef uint32_t kind
+    for kind in range(FAULT_KINDS):
+        options.level[kind] = draw_level(prng)
+        if options.profile == PROFILE_HOT:
+            options.level[kind] = LEVEL_HOT if prng_chance(prng, 1, 3) else LEVEL_RARE
+        elif options.profile == PROFILE_REFERENCE:
+            options.level[kind] = LEVEL_RARE
+        elif options.profile == PROFILE_QUIET:
+            options.level[kind] = LEVEL_OFF
+        elif options.profile == PROFILE_BEYOND and FAULT_BIT_ROT <= kind <= FAULT_STALE:
+            options.level[kind] = LEVEL_HOT
+    # What takes nodes away for good is in one run in three, or hardly a run would keep them all.
+    if options.profile != PROFILE_BEYOND and not prng_chance(prng, 1, 3):
+        options.level[<int>FAULT_WIPE] = LEVEL_OFF
+        for kind in range(FAULT_BIT_ROT, FAULT_STALE + 1):
+            options.level[kind] = LEVEL_OFF if options.profile != PROFILE_REFERENCE else LEVEL_RARE
+
+
+cdef uint32_t per_mille(const WorldOptions* options, int kind, uint32_t rare, uint32_t hot,
+                        Prng* prng) noexcept nogil:
+    if options.level[kind] == LEVEL_OFF:
+        return 0
+    if options.level[kind] == LEVEL_RARE:
+        return 1 + <uint32_t>prng_below(prng, rare)
+    return rare + <uint32_t>prng_below(prng, hot)
+
+
+cdef void draw_network(WorldOptions* options, Prng* prng) noexcept nogil:
+    options.network.loss_per_mille = per_mille(options, FAULT_LOSS, 10, 200, prng)
+    options.network.duplicate_per_mille = per_mille(options, FAULT_DUPLICATION, 10, 200, prng)
+    options.network.slow_per_mille = per_mille(options, FAULT_DELAY, 10, 150, prng)
+    options.network.reorder_per_mille = per_mille(options, FAULT_REORDERING, 20, 300, prng)
+    options.network.replay_per_mille = per_mille(options, FAULT_REPLAY, 5, 50, prng)
+    options.network.delay_min_ns = 200000 + prng_below(prng, 10 * MILLISECOND)
+    options.network.delay_max_ns = options.network.delay_min_ns + prng_below(prng, 100 * MILLISECOND)
+    options.network.slow_ns = 2 * options.election_timeout_ns
+    options.network.reorder_ns = 200 * MILLISECOND
+
+
+cdef void draw_disk(WorldOptions* options, Prng* prng) noexcept nogil:
+    options.disk_min_ns = 500000
+    options.disk_max_ns = 1000000
+    if options.level[<int>FAULT_LATE_WRITE] == LEVEL_RARE:
+        options.disk_max_ns += prng_below(prng, 50 * MILLISECOND)
+    elif options.level[<int>FAULT_LATE_WRITE] == LEVEL_HOT:
+        options.disk_max_ns += prng_below(prng, 400 * MILLISECOND)
+
+
+cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
+    if options.node_count == 0:
+        options.node_count = 5 if prng_chance(prng, 1, 3) else 1 if prng_chance(prng, 1, 20) else 3
+    options.client_count = 1 + <uint32_t>prng_below(prng, 3)
+    options.window = 1 + <uint32_t>prng_below(prng, 4)
+    options.segment_bytes = 1 << 20 if prng_chance(prng, 1, 8) else 64 << 10
+    options.payload_bytes_max = 64
+    # Some seeds have batches so large that segments roll.
+    if prng_chance(prng, 1, 5):
+        options.payload_bytes_max = 24000 if options.segment_bytes > (64 << 10) else 3000
+    options.entries_max = 1 + <uint32_t>prng_below(prng, 4)
+    options.keys = 1 + <uint32_t>prng_below(prng, 4)
+    options.read_per_cent = 10 + <uint32_t>prng_below(prng, 60) if prng_chance(prng, 2, 3) else 0
+    options.give_up_per_cent = 25 if prng_chance(prng, 1, 2) else 0
+    options.heartbeat_ns = (100 + prng_below(prng, 200)) * MILLISECOND
+    # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
+    options.append_bytes_max = 1 if prng_chance(prng, 1, 3) else 65536
+    options.cache_bytes = 0 if prng_chance(prng, 1, 3) else 1 << 20
+    options.client_ns = (20 + prng_below(prng, 130)) * MILLISECOND
+    options.fault_ns = (200 + prng_below(prng, 3000)) * MILLISECOND
+    options.weight_compact = <uint32_t>prng_below(prng, 4) if prng_chance(prng, 1, 2) else 0
+    if prng_chance(prng, 1, 8):
+        # Heads go as fast as segments fill.
+        options.weight_compact = 40
+        options.payload_bytes_max = 3000
+        options.fault_ns = 200 * MILLISECOND
+
+
+cdef void reference_sizes(WorldOptions* options) noexcept nogil:
+    """5 nodes, a heartbeat of 100 ms, 10 client operations a second, a fault every two seconds."""
+    options.node_count = 5
+    options.client_count = 2
+    options.window = 1
+    options.segment_bytes = 64 << 10
+    options.payload_bytes_max = 64
+    options.entries_max = 1
+    options.keys = 4
+    options.read_per_cent = 30
+    options.heartbeat_ns = 100 * MILLISECOND
+    options.client_ns = 200 * MILLISECOND
+    options.append_bytes_max = 65536
+    options.cache_bytes = 1 << 20
+    options.fault_ns = 2000 * MILLISECOND
+    options.weight_compact = 1
+
+
+cdef void draw_options(WorldOptions* options) noexcept nogil:
+    cdef Prng prng
+    prng_seed(&prng, options.seed ^ 0x51AB1E5EEDULL)
+    options.election_timeout_ns = ELECTION_TIMEOUT_MS * <uint64_t>MILLISECOND
+    draw_levels(options, &prng)
+    draw_sizes(options, &prng)
+    if options.profile == PROFILE_REFERENCE:
+        reference_sizes(options)
+    elif options.profile == PROFILE_HOT:
+        options.fault_ns = (200 + prng_below(&prng, 800)) * MILLISECOND
+    elif options.profile == PROFILE_QUIET:
+        options.fault_ns = 0
+    if options.safety_ns == 0:
+        options.safety_ns = (30 + prng_below(&prng, 20)) * options.election_timeout_ns
+    if options.healed_ns == 0:
+        options.healed_ns = HEALED_TIMEOUTS * options.election_timeout_ns
+    if options.progress == 0:
+        options.progress = 3
+    # So many copies may go that a quorum of intact ones is left (P4).
+    options.damaged_nodes_max = (options.node_count - 1) // 2
+    if options.profile == PROFILE_BEYOND:
+        options.damaged_nodes_max = options.node_count
+    draw_network(options, &prng)
+    draw_disk(options, &prng)
+    if options.machine != NULL:
+        options.weight_compact = 0             # a user's machine has no snapshot to begin from
