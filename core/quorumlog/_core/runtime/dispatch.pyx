@@ -13,7 +13,7 @@ from quorumlog._core.runtime.apply cimport apply_commit, apply_offer
 from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED, TICKET_DONE, Ticket
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
-from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read
+from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read, wal_repair
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
@@ -86,7 +86,7 @@ cdef void append_writes(Node* node, Outbox* out, wsn_t wsn_next) noexcept nogil:
     cdef uint32_t i
     cdef wsn_t wsn
     for i in range(out.write_count):
-        wsn = wal_append(node.wal, out.writes[i])
+        wsn = wal_repair(node.wal, out.writes[i]) if i + 1 == out.repair else wal_append(node.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-DISP-02 a step's writes get the WSNs it was told", wsn, wsn_next + i)
         batch_drop(out.writes[i])
 

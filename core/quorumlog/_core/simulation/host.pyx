@@ -30,6 +30,7 @@ from quorumlog._core.storage.batch cimport (
 from quorumlog._core.storage.wal cimport (
     MODE_SUFFIX, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, wal_append, wal_close,
     wal_complete, wal_flushed, wal_next, wal_open, wal_open_group, wal_prepare, wal_read,
+    wal_repair,
 )
 
 from libc.errno cimport EIO
@@ -107,10 +108,13 @@ cdef void write_records(World* world, Host* host, wsn_t wsn_next) noexcept nogil
     cdef Outbox* out = host.out
     cdef uint32_t i
     cdef wsn_t wsn
+    cdef bint repair
     for i in range(out.write_count):
-        wsn = wal_append(host.wal, out.writes[i])
+        repair = i + 1 == out.repair
+        wsn = wal_repair(host.wal, out.writes[i]) if repair else wal_append(host.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-HOST-07 a step's writes get the WSNs it was told", wsn, wsn_next + i)
-        ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
+        if not repair:
+            ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
         batch_drop(out.writes[i])
 
 
