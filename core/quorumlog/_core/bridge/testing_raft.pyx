@@ -77,7 +77,7 @@ cdef class Pool:
         cdef uint32_t i = 0
         cdef Batch* batch
         cdef bytes packed = b"".join(payloads)
-        batch = batch_new(self.pool, (head + len(packed) + 7) & ~7)
+        batch = batch_new(self.pool, 16 if kind == KIND_HARD_STATE else (head + len(packed) + 7) & ~7)
         if batch == NULL:
             raise MemoryError
         memset(batch.body, 0, batch.body_bytes)

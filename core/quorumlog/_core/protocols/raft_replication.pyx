@@ -329,6 +329,8 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
                 progress_to_probe(p, p.match + 1)
         elif reply.commit < p.match:
             progress_to_probe(p, p.match + 1)      # restarted: it doesn't know yet that its log agrees
+        elif raft.counted[slot] < p.match:
+            progress_to_probe(p, p.match + 1)      # it withheld something: ask whether it still does
     replication_send(raft, out, slot)
     reads_confirm(raft, out)
     return True
