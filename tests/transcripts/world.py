@@ -70,6 +70,7 @@ class Node:
         self.bad: set[tuple[int, int]] = set()  # first index and term of batches that can't be read
         self.known_bad: set[tuple[int, int]] = set()  # of these, what the node knows of
         self.rejoins = False  # an empty directory under a known name
+        self.forgotten: set[tuple[Any, ...]] = set()  # identities that it had before it was wiped
         self.listening = False
         self.repair_fetches: list[tuple[int, int]] = []
         self.held: list[Letter] = []  # waiting for their after_io
@@ -106,6 +107,7 @@ class World:
         self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
         self.leaders: dict[int, int] = {}  # term: node
+        self.asked: dict[tuple[int, int], tuple[int, int]] = {}  # candidate and term: where its log ends
         self.committed: list[tuple[Any, ...]] = []  # identities of committed batches, in order
         for number in self.numbers:
             self.start(number)
@@ -173,13 +175,15 @@ class World:
         """A read finds that a batch is bad."""
         node = self.nodes[number]
         assert node.raft is not None
-        node.known_bad |= {(f, t) for f, t in node.bad if f <= first}
+        log = replay(node.disk)[2]
+        node.known_bad |= {(b.first, b.term) for b in log if b.first <= first <= b.last} & node.bad
         self.carry_out(node, node.raft.faulty(node.clock_ns, first, last))
 
     def wipe(self, number: int) -> None:
         """A new, empty directory under the old name, made to rejoin."""
         node = self.nodes[number]
         require(not node.up, "only a crashed node is wiped")
+        node.forgotten |= {batch.identity for batch in replay(node.disk)[2]}
         node.disk, node.hard, node.rejoins = [], (0, 0), True
         node.bad, node.known_bad = set(), set()
 
@@ -397,6 +401,9 @@ class World:
                 node.known_bad &= node.bad
             elif record.kind != "hard state":
                 node.log.append(record)
+        node.listening = node.status()["listening"]
+        for letter in effects["letters"]:
+            self.check_promise(node, letter)
         node.held += effects["letters"]
         node.deadline_ns = effects["deadline_ns"]
         self.refusals += [(node.number, status) for status in effects["refusals"]]
@@ -412,7 +419,6 @@ class World:
             )
         node.fetches += effects["fetches"]
         node.repair_fetches += effects["repair_fetches"]
-        node.listening = node.status()["listening"]
         self.check(node, effects["commit"])
         self.release(node)
         if not self.manual and node.pending:
@@ -437,7 +443,6 @@ class World:
                     term > letter.term or vote == letter.target,
                     f"{node.number} grants a vote before it is durable",
                 )
-                self.check_grant(node, letter)
             if letter.name == "append-reply" and not letter.fields["rejected"]:
                 _, _, durable = replay(node.disk)
                 end = durable[-1].last if durable else 0
@@ -445,16 +450,25 @@ class World:
                     end >= letter.fields["match"] or term > letter.term,
                     f"{node.number} acknowledges {letter.fields['match']} before it is durable",
                 )
-                self.check_acknowledged(node, letter)
             self.network.append(letter)
 
     # What must hold
 
+    def check_promise(self, node: Node, letter: Letter) -> None:
+        """When it is made; when it may leave, release looks at."""
+        if letter.name == "vote":
+            self.asked[node.number, letter.term] = (letter.fields["last_term"], letter.fields["last_index"])
+        elif letter.name == "vote-reply" and letter.fields["granted"]:
+            self.check_grant(node, letter)
+        elif letter.name == "append-reply" and not letter.fields["rejected"]:
+            self.check_acknowledged(node, letter)
+
     def check_grant(self, node: Node, letter: Letter) -> None:
         require(not node.listening, f"{node.number} grants a vote while it listens")
-        mine, theirs = node.log, self.nodes[letter.target].log
+        mine = node.log[-1] if node.log else None
+        theirs = self.asked.get((letter.target, letter.term))
         require(
-            not mine or (theirs and (theirs[-1].term, theirs[-1].last) >= (mine[-1].term, mine[-1].last)),
+            mine is None or theirs is None or theirs >= (mine.term, mine.last),
             f"{node.number} grants a vote to a log that is behind its own, faulty entries counted",
         )
 
@@ -509,7 +523,8 @@ class World:
         )
         for identity in mine[shared:]:
             holders = sum(
-                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
+                identity in [b.identity for b in replay(other.disk)[2]] or identity in other.forgotten
+                for other in self.nodes.values()
             )
             require(
                 2 * holders > len(self.nodes),
