@@ -91,5 +91,5 @@ def test_the_plays_do_break_something() -> None:
             play.act()
         spoilt += play.spoilt
         wiped += play.wiped
-    assert spoilt > 20
-    assert wiped > 10
+    assert spoilt > 15
+    assert wiped > 5
