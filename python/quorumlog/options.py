@@ -24,10 +24,10 @@ class NodeOptions:
 
     Attributes:
         segment_bytes: size of the log's files; a multiple of 1 MiB.
-        spare_segments: files kept zero-written ahead of use.
+        spare_segments: files kept zero-written ahead of use; under load only two, the others when it is quieter.
         sync_group_bytes: how much one write gathers at most.
         writer: who carries out writes: `io_uring` from the reactor, a `thread`, or `auto`.
-        direct: small writes bypass the page cache (O_DIRECT) where the file system can.
+        direct: writes bypass the page cache (O_DIRECT) where the file system can.
         memory_bytes: bound of the reactor's batches (received, sealed, read back).
         send_queue_bytes: bound of what waits for one peer's socket.
         allow_plaintext: allow addresses off loopback although connections are not encrypted.
@@ -35,7 +35,7 @@ class NodeOptions:
 
     segment_bytes: int = 64 * MIB
     spare_segments: int = 2
-    sync_group_bytes: int = 8 * MIB
+    sync_group_bytes: int = MIB
     writer: Literal["auto", "thread", "io_uring"] = "auto"
     direct: bool = True
     memory_bytes: int = 192 * MIB

@@ -25,7 +25,7 @@ from quorumlog.bench.options import Mode
 # What was acknowledged: the number stamped into a proposal, its first index, how many entries.
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
 ANSWER_SECONDS = 30.0
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 4 << 20
 SUBMIT_WINDOW = 16384
 
 
@@ -38,14 +38,14 @@ class LoadOptions:
     window: int = 0
 
     def window_of(self) -> int:
-        """Submissions in flight: as asked, or what fills 8 MiB (2 to 256 batches)."""
+        """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches)."""
         if self.mode == "single":
             return 1
         if self.window:
             return self.window
         if self.mode == "submit":
             return SUBMIT_WINDOW
-        return max(2, min(256, WINDOW_BYTES // (self.payload * self.batch)))
+        return max(4, min(1024, WINDOW_BYTES // (self.payload * self.batch)))
 
     @property
     def warmup_seconds(self) -> float:

@@ -71,11 +71,11 @@ class BenchOptions:
     @property
     def fresh_segments(self) -> int:
         """Segments of 64 MiB that each node fills before the clock starts, as the limit program does:
-        what two disks' worth of a second can take for the whole run, within 3 GiB; few where each
+        what a GiB a second takes for the whole run, within 4 GiB; few where each
         entry waits for its own sync."""
         if self.mode == "single":
             return 4
-        return max(4, min(48, int(self.seconds * 12)))
+        return max(4, min(64, int(self.seconds * 16)))
 
     @property
     def entries_per_batch(self) -> int:

@@ -39,7 +39,7 @@ cdef enum:
     LOG_GROUP = 1
     LOG_TERM = 1
     PENDING_BYTES_MAX = 8 << 20        # beyond it an append writes before it returns
-    SYNC_GROUP_BYTES = 8 << 20
+    SYNC_GROUP_BYTES = 1 << 20
     WAIT_SLICE_NS = 50000000           # a blocked caller looks for signals this often
 
 # What the preparing thread shares with the log.

@@ -18,7 +18,9 @@ from quorumlog._core.runtime.threads cimport thread_join, thread_start, thread_s
 from quorumlog._core.runtime.uring cimport (
     Uring, uring_close, uring_completed, uring_open, uring_sync, uring_wait, uring_write,
 )
-from quorumlog._core.storage.wal cimport WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_execute, wal_prepare
+from quorumlog._core.storage.wal cimport (
+    WRITES_IN_FLIGHT_MAX, Wal, WritePlan, wal_execute, wal_prepare, wal_prepare_can_wait,
+)
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int start, int flags)
@@ -41,6 +43,8 @@ cdef enum SlotState:
 cdef enum:
     PREPARE_RETRY_NS = 1000000000      # after a failure, such as a full disk
     PREPARE_NICE = 10
+    STEPS_A_LOOK = 16                  # of at most 1 MiB, between two looks at what the log writes
+    LOOK_NS = 5000000
 
 cdef struct Slot:
     int state
@@ -192,8 +196,16 @@ cdef bint in_kernel(const Writer* writer) noexcept nogil:
 # --- Preparing segments ---------------------------------------------------------------------
 
 
+cdef void wait_for_a_lull(Writer* writer) noexcept nogil:
+    """While the log is being written, preparing more than what is needed next would take its disk."""
+    cdef uint64_t seen_bytes = 0
+    while wal_prepare_can_wait(writer.wal, &seen_bytes) and not load_u32(&writer.stopping):
+        futex_wait(&writer.stopping, 0, LOOK_NS)
+
+
 cdef void* prepare_segments(void* argument) noexcept nogil:
     cdef Writer* writer = <Writer*>argument
+    cdef uint32_t step = 0
     cdef int status
     thread_step_back(PREPARE_NICE)
     while not load_u32(&writer.stopping):
@@ -201,6 +213,9 @@ cdef void* prepare_segments(void* argument) noexcept nogil:
         fence()
         status = OK
         while status == OK and not load_u32(&writer.stopping):
+            if step % STEPS_A_LOOK == 0:
+                wait_for_a_lull(writer)
+            step += 1
             status = wal_prepare(writer.wal)
         if not load_u32(&writer.stopping):
             futex_wait(&writer.prepare_wanted, 0, -1 if status == ERR_AGAIN else PREPARE_RETRY_NS)

@@ -6,7 +6,7 @@ from quorumlog._core.storage.state cimport PlanSlot, Wal
 from libc.stdint cimport uint32_t, uint64_t
 
 
-cdef int slot_open(PlanSlot* slot) noexcept nogil
+cdef int slot_open(const Wal* wal, PlanSlot* slot) noexcept nogil
 cdef void slot_close(PlanSlot* slot) noexcept nogil
 # Drops what a finished plan kept.
 cdef void slot_release(PlanSlot* slot) noexcept nogil

@@ -1,8 +1,8 @@
 """Laying out sync groups: the bytes of one write, without copying bodies.
 
-A small write is copied whole into the slot's staging block, on block boundaries, and
-goes through the direct descriptor; a large one is vectored: headers from the slot's
-own memory, bodies from the batches, which are kept until the plan completes.
+What a write gathers is copied into the slot's staging block, on block boundaries, and goes
+through the direct descriptor.  Where the file system has none, large writes are vectored:
+headers from the slot's own memory, bodies from the batches, kept until the plan completes.
 """
 
 from quorumlog._core.base.atomics cimport load_u64
@@ -26,7 +26,7 @@ from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_B
                                              sync_group_bytes, tail_crc)
 from quorumlog._core.storage.groups cimport Event, event_of, groups_find, mark_advance
 from quorumlog._core.storage.segment cimport segment_note
-from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, Segment, WalGroup
+from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, STAGING_EXTRA_BYTES, Segment, WalGroup
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -39,6 +39,8 @@ cdef enum:
     FOOTER_ENTRIES_MAX = 349000    # what a body of at most 16 MiB holds
     PARTS_MAX = 4 * GROUP_RECORDS_MAX + 16
     HARD_STATE_BYTES = RECORD_HEADER_BYTES + 16
+    STAGING_BYTES_MAX = 4 << 20    # of each write in flight; a larger record grows it
+    GROW_BYTES = 1 << 20
 
 # A plan while it is laid out.
 cdef struct Layout:
@@ -50,10 +52,20 @@ cdef struct Layout:
     uint64_t written               # bytes laid out so far
 
 
-cdef int slot_open(PlanSlot* slot) noexcept nogil:
+cdef uint64_t staging_bytes(const Wal* wal) noexcept nogil:
+    """Where writes go past the page cache, all that one gathers is copied together: measured, a copy and a
+    direct write cost the processor a third of what the page cache costs it (docs/explanation/performance.md)."""
+    if not wal.direct:
+        return SMALL_PLAN_BYTES
+    return (min(wal.sync_group_bytes_max, <uint64_t>STAGING_BYTES_MAX) + STAGING_EXTRA_BYTES + BLOCK_BYTES - 1) \
+        & ~<uint64_t>(BLOCK_BYTES - 1)
+
+
+cdef int slot_open(const Wal* wal, PlanSlot* slot) noexcept nogil:
     cdef void* memory = NULL
     memset(slot, 0, sizeof(PlanSlot))
-    if posix_memalign(&memory, BLOCK_BYTES, SMALL_PLAN_BYTES) == 0:
+    slot.staging_bytes = staging_bytes(wal)
+    if posix_memalign(&memory, BLOCK_BYTES, slot.staging_bytes) == 0:
         slot.staging = <uint8_t*>memory
     memory = NULL
     if posix_memalign(&memory, BLOCK_BYTES, HEADERS_BYTES) == 0:
@@ -92,11 +104,25 @@ cdef void slot_release(PlanSlot* slot) noexcept nogil:
 
 # Pieces ---------------------------------------------------------------------------------------------
 
-cdef void layout_begin(Layout* layout, PlanSlot* slot, uint64_t total_bytes) noexcept nogil:
+cdef void grow_staging(PlanSlot* slot, uint64_t bytes_) noexcept nogil:
+    """For a single record above what a write gathers: at most 16 MiB, kept for the next.  Without memory
+    the write is vectored."""
+    cdef uint64_t wanted = (bytes_ + GROW_BYTES - 1) & ~<uint64_t>(GROW_BYTES - 1)
+    cdef void* memory = NULL
+    if posix_memalign(&memory, BLOCK_BYTES, wanted) != 0:
+        return
+    free(slot.staging)
+    slot.staging = <uint8_t*>memory
+    slot.staging_bytes = wanted
+
+
+cdef void layout_begin(Wal* wal, Layout* layout, PlanSlot* slot, uint64_t total_bytes) noexcept nogil:
+    if total_bytes > slot.staging_bytes and wal.active.direct_fd >= 0:
+        grow_staging(slot, total_bytes)
     layout.slot = slot
-    layout.copies = total_bytes <= SMALL_PLAN_BYTES
+    layout.copies = total_bytes <= slot.staging_bytes
     layout.room = slot.staging if layout.copies else slot.headers
-    layout.room_bytes = SMALL_PLAN_BYTES if layout.copies else HEADERS_BYTES
+    layout.room_bytes = slot.staging_bytes if layout.copies else HEADERS_BYTES
     layout.used = 0
     layout.written = 0
     slot.part_count = 0
@@ -321,7 +347,7 @@ cdef int plan_data(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
     if mark:
         if sync_group_bytes(0, 0) + footer_group_bytes(segment.entry_count) > segment.bytes - segment.end:
             return ERR_AGAIN
-        layout_begin(&layout, slot, sync_group_bytes(0, 0))
+        layout_begin(wal, &layout, slot, sync_group_bytes(0, 0))
         put_group(wal, &layout, GROUP_MARK, NULL, 0, previous, 0, segment.end, wal.submitted + 1,
                   wal.submitted, flushed)
         finish(wal, slot, wal.submitted, flushed)
@@ -338,7 +364,7 @@ cdef int plan_data(Wal* wal, PlanSlot* slot, bint mark) noexcept nogil:
         check2(slot.batches[i].wsn == wal.submitted + 1 + i, b"Q-PLAN-05 records are planned in WSN order",
                <long long>slot.batches[i].wsn, <long long>wal.submitted)
     slot.batch_count = count
-    layout_begin(&layout, slot, length + mark_length)
+    layout_begin(wal, &layout, slot, length + mark_length)
     status = put_group(wal, &layout, GROUP_DATA, slot.batches, count, previous, 0, segment.end,
                        slot.batches[0].wsn, slot.batches[count - 1].wsn, flushed)
     if hard_states > 0:
@@ -390,7 +416,7 @@ cdef int plan_moved_records(Wal* wal, PlanSlot* slot, Batch** records, uint32_t 
         slot.batches[i] = batch_keep(records[i])
         previous[i] = 0
     slot.batch_count = count
-    layout_begin(&layout, slot, sync_group_bytes(count, record_bytes))
+    layout_begin(wal, &layout, slot, sync_group_bytes(count, record_bytes))
     status = put_group(wal, &layout, GROUP_DATA, slot.batches, count, previous, RECORD_MOVED, segment.end,
                        wal.submitted + 1, wal.submitted, flushed)
     segment.end += layout.written
@@ -415,7 +441,7 @@ cdef int plan_own(Wal* wal, PlanSlot* slot, uint8_t group_kind, uint8_t kind, ui
     batch_stamp(&record)
     records[0] = &record
     previous[0] = 0
-    layout_begin(&layout, slot, sync_group_bytes(1, RECORD_HEADER_BYTES + body_bytes))
+    layout_begin(wal, &layout, slot, sync_group_bytes(1, RECORD_HEADER_BYTES + body_bytes))
     if put_group(wal, &layout, group_kind, records, 1, previous, 0, offset, wal.submitted + 1,
                  wal.submitted, flushed) != OK:
         return ERR_MEMORY

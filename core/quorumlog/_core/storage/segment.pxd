@@ -22,5 +22,9 @@ cdef int segment_begin(Wal* wal) noexcept nogil
 cdef void segment_rest(Wal* wal, Segment* segment) noexcept nogil
 # Hands head segments that nobody needs to the preparing thread.
 cdef void segments_retire(Wal* wal) noexcept nogil
+# Segments ready to be begun.  Any thread.
+cdef uint32_t spares_ready(Wal* wal) noexcept nogil
+# See wal_prepare_can_wait.
+cdef bint spares_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil
 # One step of preparing spares; see wal_prepare.
 cdef int spares_step(Wal* wal) noexcept nogil

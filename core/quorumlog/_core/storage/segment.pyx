@@ -21,6 +21,8 @@ from libc.string cimport memmove
 
 cdef enum:
     STEP_BYTES = 1 << 20
+    SPARES_LOW = 2                 # fewer ready: one is wanted whatever else the disk has to do
+    LULL_BYTES = 256 << 10         # written between two looks of the preparing thread
 
 
 cdef int status_of(int64_t result) noexcept nogil:
@@ -143,9 +145,25 @@ cdef void push_spare(Wal* wal, uint64_t id) noexcept nogil:
     unlock(&wal.spare_mutex)
 
 
+cdef uint32_t spares_ready(Wal* wal) noexcept nogil:
+    cdef uint32_t count
+    lock(&wal.spare_mutex)
+    count = wal.spares.count
+    unlock(&wal.spare_mutex)
+    return count
+
+
+cdef bint spares_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil:
+    cdef uint64_t before = seen_bytes[0]
+    seen_bytes[0] = load_u64(&wal.bytes_written)
+    return (spares_ready(wal) >= min(wal.spare_segments, <uint32_t>SPARES_LOW)
+            and seen_bytes[0] - before >= LULL_BYTES)
+
+
 cdef int start_preparing(Wal* wal) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef Spares* spares = &wal.spares
+    cdef int direct_fd
     cdef int fd
     segment_path(wal.path, spares.next_id, path)
     fd = wal.files.open(wal.files.self, path, FILE_CREATE)
@@ -154,6 +172,12 @@ cdef int start_preparing(Wal* wal) noexcept nogil:
         return OK
     if fd < 0:
         return status_of(fd)
+    if wal.direct:
+        # Zeros need no copy in the page cache: there they cost thirty times the processor time.
+        direct_fd = wal.files.open(wal.files.self, path, FILE_WRITE | FILE_DIRECT)
+        if direct_fd >= 0:
+            wal.files.close(wal.files.self, fd)
+            fd = direct_fd
     spares.preparing_fd = fd
     spares.preparing_id = spares.next_id
     spares.preparing_bytes = 0

@@ -30,7 +30,8 @@ cdef enum:
     GROUP_TABLE = 2 * GROUPS_MAX   # live groups and tombstones
     GROUP_HASH = 4 * GROUPS_MAX
     COLD_SEGMENTS = 8              # whose index is kept for cold reads
-    SMALL_PLAN_BYTES = 64 << 10    # copied into the staging block and written directly
+    SMALL_PLAN_BYTES = 64 << 10    # what is staged where nothing goes past the page cache
+    STAGING_EXTRA_BYTES = 256 << 10  # beyond the records of a sync group: its list, twice, marks, padding
     HEADERS_BYTES = 320 << 10      # headers, lists and zeros of the largest plan
 
 # A log group at one position of the log.
@@ -110,7 +111,8 @@ cdef struct PlanSlot:
     Segment* segment
     bint is_footer
     bint is_checkpoint
-    uint8_t* staging               # SMALL_PLAN_BYTES, on a block boundary
+    uint8_t* staging               # staging_bytes, on a block boundary
+    uint64_t staging_bytes         # plans up to this size are copied together and written directly
     uint8_t* headers               # HEADERS_BYTES, on a block boundary
     uint8_t* large                 # of a footer or checkpoint, freed with the plan
     iovec* parts

@@ -31,7 +31,7 @@ cdef struct WalOptions:
     uint64_t segment_bytes            # 1 MiB to 2 GiB, a multiple of 1 MiB
     uint64_t sync_group_bytes_max     # how much one write gathers; one record may exceed it
     uint32_t spare_segments           # kept prepared ahead of use
-    bint direct                       # small groups through O_DIRECT|O_DSYNC where possible
+    bint direct                       # past the page cache where possible (O_DIRECT|O_DSYNC)
     uint64_t cache_bytes              # bound of footers and read buffers kept for cold reads
 
 # What one write consists of.  `parts` and what they point at stay valid until wal_complete.
@@ -136,6 +136,9 @@ cdef int wal_execute(Wal* wal, const WritePlan* plan) noexcept nogil
 # One step of making spare segments ready (at most 1 MiB written): OK if there is more to do, ERR_AGAIN
 # if enough are ready, else an error.  Its own thread at low priority, beside the owner.
 cdef int wal_prepare(Wal* wal) noexcept nogil
+# Whether preparing can wait for a lull: enough are ready, and since the last look much was written.
+# `seen_bytes`, 0 at first, remembers that look.  The preparing thread.
+cdef bint wal_prepare_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil
 
 # The batch that holds `index`, read from disk and verified, with one reference for the caller.
 # OK, ERR_NOT_FOUND, ERR_COMPACTED, ERR_MEMORY, ERR_CORRUPT or ERR_IO.  Only flushed batches.  Any

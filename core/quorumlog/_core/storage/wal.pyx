@@ -7,7 +7,7 @@ from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
                                           OK)
 from quorumlog._core.base.mutants cimport mutant
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX
+from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, GROUP_NAME_BYTES_MAX, GROUPS_MAX
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
                                             KIND_HARD_STATE,
                                             KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
@@ -23,7 +23,7 @@ from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_f
                                               slot_release)
 from quorumlog._core.storage.recovery cimport recover, report_free
 from quorumlog._core.storage.segment cimport (segment_begin, segment_free, segment_rest, segments_retire,
-                                              spares_step, status_of)
+                                              spares_can_wait, spares_ready, spares_step, status_of)
 from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SLOTS, SPARES_MAX, PlanSlot, Segment, WalGroup, lock,
                                             pthread_mutex_destroy, pthread_mutex_init, unlock)
 
@@ -38,6 +38,9 @@ cdef enum:
     PENDING_AT_FIRST = 1024
     OWN_POOL_BYTES = 16 << 20
     ZEROS_BYTES = 1 << 20
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** out, size_t alignment, size_t size)
 
 # What an open that failed has to say; overwritten by the next one of the same thread.
 cdef extern from *:
@@ -81,6 +84,7 @@ cdef void destroy(Wal* wal) noexcept nogil:
 
 
 cdef int allocate(Wal* wal) noexcept nogil:
+    cdef void* zeros = NULL
     cdef int i
     cdef int status = OK
     cold_open(wal)
@@ -93,12 +97,13 @@ cdef int allocate(Wal* wal) noexcept nogil:
     store_u64(&wal.flushed, 0)
     store_u32(&wal.poisoned, 0)
     for i in range(SLOTS):
-        if slot_open(&wal.slots[i]) != OK:
+        if slot_open(wal, &wal.slots[i]) != OK:
             status = ERR_MEMORY
     wal.pool = pool_open(OWN_POOL_BYTES)
     wal.pending = <Batch**>calloc(PENDING_AT_FIRST, sizeof(Batch*))
     wal.pending_mask = PENDING_AT_FIRST - 1
-    wal.spares.zeros = <uint8_t*>calloc(1, ZEROS_BYTES)
+    if posix_memalign(&zeros, BLOCK_BYTES, ZEROS_BYTES) == 0:
+        wal.spares.zeros = <uint8_t*>memset(zeros, 0, ZEROS_BYTES)
     wal.report = calloc(1, sizeof(WalReport))
     if groups_open(&wal.groups) != OK or wal.pool == NULL or wal.pending == NULL \
             or wal.spares.zeros == NULL or wal.report == NULL:
@@ -429,12 +434,7 @@ cdef int plan_next(Wal* wal, PlanSlot* slot, bint mark, bint* moving) noexcept n
 
 
 cdef bint wal_ready(Wal* wal) noexcept nogil:
-    cdef bint ready = wal.active != NULL
-    if not ready:
-        lock(&wal.spare_mutex)
-        ready = wal.spares.count > 0
-        unlock(&wal.spare_mutex)
-    return ready
+    return wal.active != NULL or spares_ready(wal) > 0
 
 
 cdef int wal_plan(Wal* wal, WritePlan* plan, bint mark) noexcept nogil:
@@ -564,6 +564,10 @@ cdef int wal_prepare(Wal* wal) noexcept nogil:
     return moving_step(wal) if status == ERR_AGAIN else status
 
 
+cdef bint wal_prepare_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil:
+    return spares_can_wait(wal, seen_bytes)
+
+
 cdef int wal_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
     cdef int status
     lock(&wal.read_mutex)
@@ -586,6 +590,4 @@ cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil:
     out.syncs = load_u64(&wal.syncs)
     out.bytes_written = load_u64(&wal.bytes_written)
     out.segments = wal.segment_count
-    lock(&wal.spare_mutex)             # the preparing thread makes more
-    out.spare_segments = wal.spares.count
-    unlock(&wal.spare_mutex)
+    out.spare_segments = spares_ready(wal)
