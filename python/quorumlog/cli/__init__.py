@@ -11,7 +11,7 @@ from quorumlog.cli.bench import bench
 from quorumlog.cli.demo import demo
 from quorumlog.cli.doctor import doctor
 from quorumlog.cli.log import log
-from quorumlog.cli.node import init, node
+from quorumlog.cli.node import init, node, readmit
 from quorumlog.cli.sim import sim
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     """A durable log and consensus engine for Python services."""
 
 
-for command in (demo, init, node, log, doctor, bench, sim):
+for command in (demo, init, node, readmit, log, doctor, bench, sim):
     main.add_command(command)
 
 

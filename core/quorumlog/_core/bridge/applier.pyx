@@ -157,6 +157,8 @@ cdef bint apply_some(GroupCore group) except -1:
             more = True
             break
     answer_queries(group, apply)
+    if load_u64(&apply.faulty):
+        node_wake(group.core.node)       # which has it repaired
     if moved and (load_u32(&apply.rewind) or load_u32(&apply.starving)):
         node_wake(group.core.node)
     return more                          # what can't be read yet is tried again after a sleep

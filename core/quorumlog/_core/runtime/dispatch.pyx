@@ -3,7 +3,7 @@
 from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
-from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.message cimport message_drop_batches
@@ -161,11 +161,26 @@ cdef void answer_reads(Node* node, Outbox* out) noexcept nogil:
 
 
 cdef void note_fetches(HostedGroup* hosted, Outbox* out) noexcept nogil:
-    cdef uint32_t i
+    """One of each kind per peer: a later one takes the place of one that waits."""
+    cdef uint32_t i, place
     for i in range(out.fetch_count):
-        check(hosted.fetch_count < NODES_MAX, b"Q-DISP-04 one fetch per peer")
-        hosted.fetches[hosted.fetch_count] = out.fetches[i]
-        hosted.fetch_count += 1
+        place = 0
+        while place < hosted.fetch_count and (hosted.fetches[place].peer != out.fetches[i].peer
+                                              or hosted.fetches[place].repair != out.fetches[i].repair):
+            place += 1
+        check(place < 2 * NODES_MAX, b"Q-DISP-04 a bounded number of fetches per peer")
+        hosted.fetches[place] = out.fetches[i]
+        hosted.fetch_count = max(hosted.fetch_count, place + 1)
+
+
+cdef int read_cold(Node* node, HostedGroup* hosted, index_t index, Batch** batch) noexcept nogil:
+    """What the disk refuses twice is as lost as what it garbles."""
+    cdef int status = wal_read(node.wal, hosted.group, index, node.pool, batch)
+    if status == ERR_IO:
+        status = wal_read(node.wal, hosted.group, index, node.pool, batch)
+        if status == ERR_IO:
+            return ERR_CORRUPT
+    return status
 
 
 cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nogil:
@@ -182,6 +197,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     answer_reads(node, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
+    hosted.faulty_first = out.faulty_first
     if out.commit > hosted.commit:
         publish_commit(node, hosted, out.commit)
     if out.leader_changed:
@@ -225,7 +241,7 @@ cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil:
         hosted.fetches[i] = hosted.fetches[i + 1]
     index = fetch.first
     while count < FETCH_BATCHES_MAX and total < fetch.bytes_max:
-        status = wal_read(node.wal, hosted.group, index, node.pool, &batch)
+        status = read_cold(node, hosted, index, &batch)
         if status != OK:
             break
         batches[count] = batch
@@ -235,6 +251,8 @@ cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil:
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_FETCHED
     event.peer = fetch.peer
+    event.first = fetch.first
+    event.repair = fetch.repair
     event.batches = batches
     event.batch_count = count
     event.status = OK if count else status

@@ -18,7 +18,7 @@ from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatu
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.identity cimport Identity, KnownPeers
-from quorumlog._core.storage.wal cimport Wal, WalReport, WalStatus
+from quorumlog._core.storage.wal cimport RecoveredGroup, Wal, WalReport, WalStatus
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -43,6 +43,12 @@ cdef enum CommandKind:
     COMMAND_ADD_GROUP = 2
     COMMAND_GROUP_STATUS = 3       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 4        # answer: NodeStatus*
+    COMMAND_READMIT = 5            # answer: Readmission*, to be carried out
+
+# A node that lost its directory comes back with this incarnation.
+cdef struct Readmission:
+    node_t node
+    uint64_t incarnation
 
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
@@ -85,15 +91,17 @@ cdef struct HostedGroup:
     bint forward                   # hand proposals to the leader, or refuse them here
     uint64_t deadline_ns
     index_t commit
-    term_t recovered_term          # for the protocol's opening
-    node_t recovered_vote
+    const RecoveredGroup* recovered    # for the protocol's opening alone; NULL: a new group
     index_t unproved_last
     term_t unproved_term
+    bint listening                 # it may have forgotten what it promised in this group
+    index_t faulty_first           # first index that is not to be read; 0: none
+    bint fault_told                # the protocol knows of apply.faulty
     GroupStatus status             # as of the last change of leader, role or term
     Proposals proposals
     Forwarded forwarded[NODES_MAX]
     node_t forwarded_nodes[NODES_MAX]
-    Fetch fetches[NODES_MAX]       # cold batches that the protocol wants, oldest first
+    Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
     bint unsettled_failed          # receipts were failed; nothing more is expected

@@ -19,8 +19,10 @@ from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
     read_started, ticket_done)
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ,
-    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, COMMAND_READMIT,
+    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+from quorumlog._core.runtime.node cimport node_readmit
+from quorumlog._core.runtime.repair cimport repair_group, repair_waits
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
@@ -210,6 +212,8 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
         status = add_group(node, hosted)
+    elif ticket.kind == COMMAND_READMIT:
+        status = node_readmit(node, <const Readmission*>ticket.answer)
     elif ticket.kind == COMMAND_READ:
         start_read(node, hosted, ticket)
         return                       # answered by a later step
@@ -286,6 +290,8 @@ cdef bint run_groups(Node* node) noexcept nogil:
         if hosted.fetch_count:
             group_fetch(node, hosted)
             more = True
+        if load_u64(&hosted.apply.faulty):
+            more = repair_group(node, hosted) or more
         if hosted.applier == APPLIER_NONE:
             status = apply_nothing(&hosted.apply, APPLY_BATCHES_A_TURN)
             if status == OK:
@@ -321,7 +327,7 @@ cdef bint anything_new(Node* node) noexcept nogil:
     if load_ptr(&node.commands) != NULL or load_u32(&node.stopping):
         return True
     for i in range(node.group_count):
-        if proposals_waiting(node.groups[i]):
+        if proposals_waiting(node.groups[i]) or repair_waits(node.groups[i]):
             return True
     return False
 
