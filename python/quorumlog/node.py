@@ -86,6 +86,9 @@ class NodeStatus:
         turns, wakes: of the reactor's loop, and of those how often another thread had to wake it.
         held_messages: waiting for a sync before they may leave.
         used_bytes: of the reactor's batches; `pinned_bytes`: held by NumPy views in this process.
+        scrubbed_bytes, scrub_passes: read by the background scrub; passes over all that was sealed.
+        scrub_faults: bad batches that the scrub found.
+        faults_found, faults_repaired: bad batches of the groups open here, whoever found them, and those repaired.
     """
 
     wal: WalStatus
@@ -98,6 +101,11 @@ class NodeStatus:
     held_messages: int
     used_bytes: int
     pinned_bytes: int
+    scrubbed_bytes: int
+    scrub_passes: int
+    scrub_faults: int
+    faults_found: int
+    faults_repaired: int
 
 
 def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
@@ -261,6 +269,7 @@ class Node:
                 "spare_segments": options.spare_segments,
                 "sync_group_bytes": options.sync_group_bytes,
                 "direct": options.direct,
+                "scrub_bytes_per_s": options.scrub_bytes_per_s,
                 "writer": WRITERS[options.writer],
                 "memory_bytes": options.memory_bytes,
                 "send_queue_bytes": options.send_queue_bytes,
@@ -323,6 +332,13 @@ class Node:
         )
         group = self._groups[name] = Group(self, name, core)
         return group
+
+    def scrub(self) -> None:
+        """Begins a new pass of the background scrub now, at its set rate; returns at once.
+
+        `status().scrub_passes` rises when it is through.  Without effect if `scrub_bytes_per_s` is 0.
+        """
+        self._core.scrub()
 
     def readmit(self, name: str, incarnation: int, timeout: float = 5.0) -> None:
         """Lets a node that lost its directory come back with a new one; durable here when this returns.

@@ -215,3 +215,37 @@ def test_init_tells_what_to_do(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, [*arguments, "--cluster", str(CLUSTER)])
     assert told.exit_code == 0
     assert "quorumlog readmit DIR --name n2 --incarnation" in told.output
+
+
+def test_the_scrub_finds_what_nobody_reads(trio: Trio) -> None:
+    big = [b"<%d> " % number + b"z" * 50_000 for number in range(60)]
+    trio.start(*NAMES)
+    for payload in big:
+        trio.group("n1").propose(payload, timeout=20)
+    for name in NAMES:
+        trio.group(name).read(None, timeout=20)
+    node = trio.running["n3"][0]
+    node.scrub()
+    until(lambda: node.status().scrub_passes >= 1, "all that is sealed is read once")
+    before = node.status()
+    assert before.scrub_faults == 0
+    spoil(trio.path / "n3", big[2][:12])
+    node.scrub()
+    until(lambda: node.status().faults_repaired == 1, "the bad batch is found and repaired")
+    after = node.status()
+    assert (after.scrub_faults, after.faults_found) == (1, 1)
+    assert after.scrubbed_bytes > before.scrubbed_bytes
+    node.scrub()
+    until(lambda: node.status().scrub_passes > after.scrub_passes, "another pass")
+    assert node.status().scrub_faults == 1, "what is repaired is not found again"
+    trio.stop()
+    trio.start(*NAMES)
+    assert trio.group("n3").read(None, timeout=30) == big
+
+
+def test_a_scrub_that_is_off_reads_nothing(trio: Trio) -> None:
+    options = ql.NodeOptions(segment_bytes=2 << 20, spare_segments=1, scrub_bytes_per_s=0)
+    with ql.Node.open(trio.path / "n1", options=options) as node:
+        node.raft("alone", voters=["n1"])
+        node.scrub()
+        assert node.status().scrubbed_bytes == 0

@@ -27,6 +27,7 @@ from quorumlog._core.runtime.node cimport (
 from quorumlog._core.runtime.node_state cimport (
     COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, COMMAND_READMIT, NodeOptions, NodeStatus,
     Readmission, Ticket)
+from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
@@ -113,6 +114,7 @@ cdef class NodeCore:
         options.spare_segments = o["spare_segments"]
         options.sync_group_bytes_max = o["sync_group_bytes"]
         options.direct = o["direct"]
+        options.scrub_bytes_per_s = o["scrub_bytes_per_s"]
         options.writer = o["writer"]
         options.memory_bytes = o["memory_bytes"]
         options.send_queue_bytes_max = o["send_queue_bytes"]
@@ -217,9 +219,17 @@ cdef class NodeCore:
                 "writer": s.writer_kind, "failed": s.failure != OK, "boot": self.node.report.boot,
                 "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
                 "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+                "scrubbed_bytes": s.scrubbed_bytes, "scrub_passes": s.scrub_passes,
+                "scrub_faults": s.scrub_faults, "faults_found": s.faults_found,
+                "faults_repaired": s.faults_repaired,
             }
         finally:
             ticket_leave(ticket)
+
+    def scrub(self):
+        """A new pass of the scrub, from now on."""
+        self.check_open()
+        scrubber_wanted(&self.node.scrubber)
 
     def readmit(self, uint64_t node, uint64_t incarnation, double timeout=5.0):
         """Believes another incarnation of a peer; durable when this returns."""

@@ -15,6 +15,7 @@ from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONE
 from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, proposals_open
 from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
+from quorumlog._core.runtime.scrubber cimport scrubber_start, scrubber_stop
 from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
 from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_open
@@ -159,7 +160,15 @@ cdef int open_threads(Node* node, const NodeOptions* options) noexcept nogil:
     if status != OK:
         return status
     status = watch(node, writer_event_fd(node.writer), &node.writer_source)
-    return reactor_start(node) if status == OK else status
+    if status == OK:
+        status = reactor_start(node)
+    if status == OK:
+        status = scrubber_start(&node.scrubber, node.wal, options.scrub_bytes_per_s, wake_for_scrub, node)
+    return status
+
+
+cdef void wake_for_scrub(void* context) noexcept nogil:
+    reactor_wake(<Node*>context)
 
 
 cdef int open_memory(Node* node, const NodeOptions* options) noexcept nogil:
@@ -222,6 +231,7 @@ cdef void close_fd(int fd) noexcept nogil:
 
 cdef void node_stop(Node* node) noexcept nogil:
     cdef uint32_t i
+    scrubber_stop(&node.scrubber)
     reactor_stop(node)
     fail_commands(node)
     for i in range(node.group_count):

@@ -13,6 +13,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.intake cimport Intake
+from quorumlog._core.runtime.scrubber cimport Scrubber
 from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
@@ -117,6 +118,11 @@ cdef struct NodeStatus:
     uint64_t held_messages
     uint64_t dropped_messages      # for groups we don't have
     uint64_t used_bytes            # of the reactor's batch pool
+    uint64_t scrubbed_bytes
+    uint64_t scrub_passes
+    uint64_t scrub_faults          # bad batches that the scrub found
+    uint64_t faults_found          # by whoever read them, of the groups that are open
+    uint64_t faults_repaired
 
 cdef struct Node:
     Identity identity
@@ -142,6 +148,8 @@ cdef struct Node:
     Ticket* reads                  # handed to a protocol and not answered yet
     thread_t thread
     bint started
+    Scrubber scrubber
+    uint64_t scrub_faults
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
     Message* held                  # wait for their after_io; each owns its `batches` array
@@ -168,6 +176,7 @@ cdef struct NodeOptions:
     uint32_t spare_segments
     uint64_t sync_group_bytes_max
     bint direct
+    uint64_t scrub_bytes_per_s     # 0: no scrub
     int writer                     # WriterKind
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max

@@ -3,8 +3,10 @@
 from quorumlog._core.base.atomics cimport load_u64, store_u64
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.protocol cimport EVENT_FAULTY, Event
-from quorumlog._core.runtime.dispatch cimport group_step, wake_applier
+from quorumlog._core.runtime.dispatch cimport group_step, node_group, wake_applier
 from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON
+from quorumlog._core.runtime.scrubber cimport scrubber_found
+from quorumlog._core.storage.scrub cimport ScrubFault
 
 from libc.string cimport memset
 
@@ -20,6 +22,17 @@ cdef void tell(Node* node, HostedGroup* hosted, index_t first, index_t last) noe
     event.first = first
     event.last = last
     group_step(node, hosted, &event)
+
+
+cdef void repair_scrubbed(Node* node) noexcept nogil:
+    cdef ScrubFault fault
+    cdef HostedGroup* hosted
+    while scrubber_found(&node.scrubber, &fault):
+        node.scrub_faults += 1
+        hosted = node_group(node, fault.group)
+        # Without peers there is no other copy: whoever reads it is told.  A group that isn't open is read later.
+        if hosted != NULL and hosted.apply.repairable:
+            tell(node, hosted, fault.first, fault.last)
 
 
 cdef bint repair_group(Node* node, HostedGroup* hosted) noexcept nogil:
