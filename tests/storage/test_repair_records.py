@@ -175,6 +175,31 @@ def test_holes_go_with_the_head(tmp_path: Path) -> None:
     assert groups[GROUP]["first"] == 7
 
 
+def test_a_segment_with_a_hole_stays_and_a_repair_outlives_it(tmp_path: Path) -> None:
+    """Nothing else of its first segment is alive; and when that goes at last, the repair is all there is."""
+    log = StepLog(str(tmp_path), segment_bytes=MIB, spares=0)
+    log.open_group(GROUP, b"a")
+    log.append(GROUP, 1, 1, [b"the only batch"])
+    log.settle()
+    log.settle(mark=True)
+    log.close()
+    file = tmp_path / FIRST
+    file.write_bytes(file.read_bytes().replace(b"the only batch", b"the only botch"))
+    for _ in range(3):
+        log, _, groups = opened(tmp_path)
+        assert holes(groups) == [(1, 1, 1, True)]
+        log.close()
+    log, _, _ = opened(tmp_path)
+    log.repair(GROUP, 1, 1, [b"the only batch"])
+    log.settle(mark=True)
+    log.close()
+    file.unlink()
+    log, _, groups = opened(tmp_path)
+    assert groups[GROUP]["faulty"] == (0, 0)
+    assert log.read(GROUP, 1)[3] == [b"the only batch"]
+    log.close()
+
+
 def test_listening_is_a_part_of_the_hard_state(tmp_path: Path) -> None:
     log = StepLog(str(tmp_path), segment_bytes=MIB, spares=0)
     log.open_group(GROUP, b"a")

@@ -2,6 +2,7 @@
 
 from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.simulation.disk cimport disk_clone
@@ -24,6 +25,7 @@ def has_mutants():
 
 cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:
     cdef RaftOptions options
+    cdef Fault fault
     cdef uint32_t i
     memset(&options, 0, sizeof(RaftOptions))
     options.group = request.group
@@ -39,6 +41,13 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.hard_state_term = request.hard_state_term
     options.vote = request.vote
     options.unproved_last = request.unproved_last
+    if request.hole_count > 0:
+        # A world has one bad batch at a time.
+        memset(&fault, 0, sizeof(Fault))
+        fault.first, fault.last, fault.term = request.holes.first, request.holes.last, request.holes.term
+        fault.identified, fault.body_crc = request.holes.identified, request.holes.body_crc
+        options.faults = &fault
+        options.fault_count = 1
     return raft_open(&options, log, now_ns)
 
 
@@ -60,6 +69,8 @@ cdef dict told(const World* world):
         "messages_lost": world.network.lost,
         "messages_duplicated": world.network.duplicated,
         "process_crashes": world.process_crashes,
+        "rotten": world.rotten,
+        "repaired": world.repaired,
         "power_cuts": world.power_cuts,
         "recoveries": world.recoveries,
         "recovery_crashes": world.recovery_crashes,

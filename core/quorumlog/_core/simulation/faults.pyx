@@ -7,6 +7,7 @@ from quorumlog._core.simulation.host cimport host_stop
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.network cimport network_be_kind, network_break, network_heal
+from quorumlog._core.simulation.rot cimport rot_turn
 from quorumlog._core.simulation.schedule cimport OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add
 from quorumlog._core.simulation.world_state cimport Host, World, WorldOptions
 
@@ -45,6 +46,7 @@ cdef void draw_weights(WorldOptions* options, Prng* prng) noexcept nogil:
     options.weight_pause = weight(prng) if prng_chance(prng, 1, 2) else 0
     options.drift_per_mille = 50 if prng_chance(prng, 1, 2) else 0
     options.recovery_crash_per_cent = 30 if prng_chance(prng, 1, 3) else 0
+    options.weight_rot = weight(prng) if prng_chance(prng, 1, 2) else 0
 
 
 cdef void draw_options(WorldOptions* options) noexcept nogil:
@@ -137,7 +139,7 @@ cdef void fault_turn(World* world) noexcept nogil:
     cdef Host* host = &world.hosts[prng_below(&world.prng, o.node_count)]
     cdef uint64_t drawn = prng_below(&world.prng, o.weight_break + o.weight_heal + o.weight_process_crash
                                      + o.weight_power_cut + o.weight_blackout + o.weight_disk_error
-                                     + o.weight_compact + o.weight_pause)
+                                     + o.weight_compact + o.weight_pause + o.weight_rot)
     cdef uint32_t i
     if takes(&drawn, o.weight_break):
         network_break(&world.network, &world.prng)
@@ -154,6 +156,8 @@ cdef void fault_turn(World* world) noexcept nogil:
             crash(world, &world.hosts[i], True)
     elif takes(&drawn, o.weight_disk_error):
         fail_disk(world, host)
+    elif takes(&drawn, o.weight_rot):
+        rot_turn(world, host)
     elif takes(&drawn, o.weight_pause):
         world.pauses += 1
         host.paused_until_ns = world.now_ns + prng_below(&world.prng, 12 * o.election_timeout_ns)

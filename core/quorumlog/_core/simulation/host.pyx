@@ -6,7 +6,7 @@ messages whose WSN is flushed, the others held.
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
-from quorumlog._core.base.status cimport ERR_NOT_LEADER, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, OK
 from quorumlog._core.base.types cimport index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message
@@ -16,10 +16,11 @@ from quorumlog._core.engine.sessions cimport sessions_close
 from quorumlog._core.simulation.disk cimport DISK_SYNC, DISK_WRITE, disk_close, disk_open, disk_process_crash
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply, host_restore_snapshot
 from quorumlog._core.simulation.ledger cimport (
-    ledger_back, ledger_back_end, ledger_fail, ledger_flushed, ledger_found, ledger_sent, ledger_stepped,
-    ledger_wrote,
+    ledger_back, ledger_back_end, ledger_fail, ledger_flushed, ledger_found, ledger_found_faulty, ledger_sent,
+    ledger_stepped, ledger_wrote,
 )
 from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
+from quorumlog._core.simulation.rot cimport rot_came_back, rot_holds, rot_look, rot_mended
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FETCH, OCCURS_TIME, Occurrence, schedule_add,
 )
@@ -27,6 +28,7 @@ from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, OpenRequest
 from quorumlog._core.storage.batch cimport (
     Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body, pool_close, pool_open,
 )
+from quorumlog._core.storage.holes cimport Hole
 from quorumlog._core.storage.wal cimport (
     MODE_SUFFIX, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, wal_append, wal_close,
     wal_complete, wal_flushed, wal_next, wal_open, wal_open_group, wal_prepare, wal_read,
@@ -113,7 +115,9 @@ cdef void write_records(World* world, Host* host, wsn_t wsn_next) noexcept nogil
         repair = i + 1 == out.repair
         wsn = wal_repair(host.wal, out.writes[i]) if repair else wal_append(host.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-HOST-07 a step's writes get the WSNs it was told", wsn, wsn_next + i)
-        if not repair:
+        if repair:
+            rot_mended(world, host, out.writes[i], wsn)
+        else:
             ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
         batch_drop(out.writes[i])
 
@@ -163,6 +167,7 @@ cdef void take_fetches(World* world, Host* host) noexcept nogil:
         occurrence.incarnation = host.incarnation
         occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.disk_max_ns)
         occurrence.number = out.fetches[i].peer
+        occurrence.repair = out.fetches[i].repair
         occurrence.extra = out.fetches[i].first
         schedule_add(&world.schedule, occurrence)
 
@@ -227,6 +232,7 @@ cdef void host_flushed(World* world, Host* host) noexcept nogil:
         return
     host.flushed = flushed
     ledger_flushed(world.ledger, host.number, flushed)
+    rot_look(world, host)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_FLUSHED
     event.wsn = flushed
@@ -269,10 +275,14 @@ cdef term_t term_of(const RecoveredGroup* group, index_t index) noexcept nogil:
     """As the runs of the report have it."""
     cdef term_t term = 0
     cdef uint32_t i
-    for i in range(group.run_count):
+    for i in range(group.whole_run_count):
         if group.runs[i].first <= index:
             term = group.runs[i].term
     return term
+
+
+cdef bint is_rot(const World* world, const Host* host, const Hole* hole) noexcept nogil:
+    return world.rot.host == host.number + 1 and world.rot.first == hole.first and world.rot.term == hole.term
 
 
 cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noexcept nogil:
@@ -281,13 +291,16 @@ cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noex
     cdef index_t index = group.first
     cdef int status
     ledger_back(world.ledger, host.number, group.hard_state_term, group.vote, group.first)
-    if group.faulty_first != 0 or group.hard_state_damaged:
+    if group.boundless or group.hole_count > 1 or (group.hole_count == 1 and not is_rot(world, host, group.holes)):
         ledger_fail(world.ledger, b"recovery takes a power cut for corruption", host.number, group.faulty_first,
                     group.hard_state_damaged)
-    if group.unproved_last > group.last:
+    if group.unproved_last > group.whole_last:
         world.unproved_tails += 1
-    while index <= group.last:
+    while index <= group.whole_last:
         status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
+        if status == ERR_CORRUPT and rot_holds(world, host, index):
+            index = ledger_found_faulty(world.ledger, host.number, index, world.rot.term) + 1
+            continue
         if status != OK:
             ledger_fail(world.ledger, b"recovery names a batch that can't be read", host.number, index, status)
             return
@@ -295,6 +308,7 @@ cdef void report_log(World* world, Host* host, const RecoveredGroup* group) noex
         if term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
             ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number, batch.first,
                         term_of(group, batch.first))
+        rot_came_back(world, host, batch)
         index = batch_last(batch) + 1
         batch_drop(batch)
     ledger_back_end(world.ledger, host.number)
@@ -307,17 +321,21 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     memset(&request, 0, sizeof(OpenRequest))
     check(log_open(&host.log, THE_GROUP, world.options.cache_bytes) == OK, b"Q-HOST-10 there is memory for a log")
     if group != NULL:
-        runs = <LogRun*>malloc((group.run_count + 1) * sizeof(LogRun))
+        runs = <LogRun*>malloc((group.whole_run_count + 1) * sizeof(LogRun))
         check(runs != NULL, b"Q-HOST-11 there is memory for term runs")
-        for i in range(group.run_count):
+        for i in range(group.whole_run_count):
             runs[i].first = group.runs[i].first
             runs[i].term = group.runs[i].term
-        if log_restore(&host.log, group.first, group.term_before_first, group.last, runs, group.run_count) != OK:
-            ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first, group.last)
+        if log_restore(&host.log, group.first, group.term_before_first, group.whole_last, runs,
+                       group.whole_run_count) != OK:
+            ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first,
+                        group.whole_last)
         free(runs)
         request.hard_state_term = group.hard_state_term
         request.vote = group.vote
-        request.unproved_last = group.unproved_last if group.unproved_last > group.last else 0
+        request.unproved_last = group.unproved_last if group.unproved_last > group.whole_last else 0
+        request.holes = group.holes
+        request.hole_count = group.hole_count
     request.group = THE_GROUP
     request.self = host.id
     request.voter_count = world.options.node_count
@@ -371,6 +389,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     host.out = outbox_open()
     check(host.pool != NULL and host.out != NULL, b"Q-HOST-13 there is memory for a node")
     host.flushed = wal_flushed(host.wal)
+    host.proved = 0
     group = recovered(report)
     if group != NULL:
         report_log(world, host, group)

@@ -6,7 +6,7 @@ batches once each in the same order.  Sessions are the product's.
 
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.status cimport ERR_COMPACTED, ERR_CORRUPT, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
 from quorumlog._core.engine.sessions cimport (
@@ -16,6 +16,7 @@ from quorumlog._core.simulation.ledger cimport (
     Account, Committed, Ledger, applied_step, ledger_acked, ledger_admitted, ledger_applied, ledger_compacted,
     ledger_fail, ledger_read, ledger_restored,
 )
+from quorumlog._core.simulation.rot cimport rot_found
 from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, READS_MAX, THE_GROUP, Client, Host, PendingRead, World,
 )
@@ -33,8 +34,11 @@ cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:
         return batch_keep(batch)
     status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
     if status != OK:
-        ledger_fail(world.ledger, b"a committed batch can't be read", host.number, index, status)
-        return NULL
+        if world.rot.host != host.number + 1 or status == ERR_COMPACTED:
+            ledger_fail(world.ledger, b"a committed batch can't be read", host.number, index, status)
+        elif status == ERR_CORRUPT and host.status.faulty == 0:
+            rot_found(world, host, index)
+        return NULL                    # until it is repaired
     return batch
 
 
@@ -136,6 +140,8 @@ cdef bint host_compact(World* world, Host* host) noexcept nogil:
     cdef int status
     cdef term_t before
     cdef uint32_t everywhere = 0
+    if world.rot.host != 0:
+        return False                   # without snapshots nobody could mend it any more
     # The longest committed prefix that all nodes hold durably and this one has applied.
     for i in range(ledger.committed_count):
         committed = &ledger.committed[i]

@@ -65,6 +65,7 @@ cdef bint take_plan(World* world, Host* host, bint mark) noexcept nogil:
         return False
     writing.busy = True
     writing.written = False
+    writing.said = host.flushed
     write_ns = draw_disk_ns(world)
     later(world, host, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number)
     later(world, host, OCCURS_DISK_DONE, write_ns, writing.plan.number)
@@ -114,6 +115,7 @@ cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence)
     if error != 0:
         world.disk_errors += 1
         return False
+    host.proved = max(host.proved, writing.said)
     wal_prepare(host.wal)
     if not host.idle_scheduled:
         host.idle_scheduled = True
@@ -138,6 +140,8 @@ cdef void host_fetch(World* world, Host* host, const Occurrence* occurrence) noe
         event.batch_count += 1
     if event.batch_count > 0:
         event.status = OK
+    event.first = occurrence.extra
+    event.repair = occurrence.repair
     world.fetches += 1
     host_step(world, host, &event)
     for i in range(event.batch_count):

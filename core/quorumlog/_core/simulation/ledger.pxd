@@ -93,6 +93,10 @@ cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* statu
 # A node came back: hard state first, then its log batch by batch, then the end.
 cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil
 cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil
+# A batch of its log that it knows of and can't read; where it ends.
+cdef index_t ledger_found_faulty(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil
+# The batch that begins at `first`, or NULL.
+cdef const Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t first) noexcept nogil
 cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil
 cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
 # The state machine of `node` is behind the batch that ends at `last`.

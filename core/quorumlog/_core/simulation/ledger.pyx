@@ -154,20 +154,25 @@ cdef void match_logs(Ledger* ledger, uint32_t node, const Kept* entry, const Kep
 
 
 cdef void keep(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
+    keep_entry(ledger, node, batch.first, batch_last(batch), batch.term, content_of(batch), wsn)
+
+
+cdef void keep_entry(Ledger* ledger, uint32_t node, index_t first, index_t last, term_t term, uint64_t content,
+                     wsn_t wsn) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
     cdef Kept* entry
-    if batch.first != kept_last(account) + 1 and account.kept_count != 0:
-        ledger_fail(ledger, b"a batch does not continue its log", node, batch.first, kept_last(account))
+    if first != kept_last(account) + 1 and account.kept_count != 0:
+        ledger_fail(ledger, b"a batch does not continue its log", node, first, kept_last(account))
         return
     if account.kept_count == account.kept_capacity:
         account.kept_capacity = 2 * account.kept_capacity + 64
         account.kept = <Kept*>realloc(account.kept, account.kept_capacity * sizeof(Kept))
         check(account.kept != NULL, b"Q-LEDGER-05 there is memory for a node's log")
     entry = &account.kept[account.kept_count]
-    entry.first = batch.first
-    entry.last = batch_last(batch)
-    entry.term = batch.term
-    entry.content = content_of(batch)
+    entry.first = first
+    entry.last = last
+    entry.term = term
+    entry.content = content
     entry.wsn = wsn
     match_logs(ledger, node, entry, entry - 1 if account.kept_count != 0 else NULL)
     account.kept_count += 1
@@ -444,6 +449,19 @@ cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexce
     if issued_place(ledger, batch.first, batch.term).first == 0:
         ledger_fail(ledger, b"recovery found what nobody issued", node, batch.first, batch.term)
     keep(ledger, node, batch, 0)
+
+
+cdef index_t ledger_found_faulty(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil:
+    cdef const Issued* issued = issued_place(ledger, first, term)
+    if issued.first == 0:
+        ledger_fail(ledger, b"recovery names a bad batch that nobody issued", node, first, term)
+        return first
+    keep_entry(ledger, node, first, issued.last, term, issued.content, 0)
+    return issued.last
+
+
+cdef const Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
+    return kept_at(ledger.accounts[node].kept, ledger.accounts[node].kept_count, first)
 
 
 cdef void ledger_back_end(Ledger* ledger, uint32_t node) noexcept nogil:

@@ -21,6 +21,7 @@ cdef struct Occurrence:
     uint32_t node
     uint64_t incarnation       # of the node: what was meant for an earlier life is void
     uint64_t number
+    bint repair                # OCCURS_FETCH: for a peer's repair
     uint64_t extra
     void* parcel
 

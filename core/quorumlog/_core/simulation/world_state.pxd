@@ -22,6 +22,7 @@ from quorumlog._core.simulation.ledger cimport Ledger
 from quorumlog._core.simulation.network cimport Network, NetworkOptions
 from quorumlog._core.simulation.schedule cimport Schedule
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.holes cimport Hole
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -44,6 +45,8 @@ cdef struct OpenRequest:
     term_t hard_state_term
     node_t vote
     index_t unproved_last
+    const Hole* holes
+    uint32_t hole_count
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
 
@@ -74,6 +77,7 @@ cdef struct WorldOptions:
     uint32_t weight_blackout           # a power cut of all nodes at once
     uint32_t weight_disk_error
     uint32_t weight_compact
+    uint32_t weight_rot                # a flushed batch goes bad on one disk; a quorum of others holds it
     uint32_t weight_pause              # a process that stands still while its clock runs
     uint32_t drift_per_mille           # clocks run at most so much too fast or slow
     uint32_t recovery_crash_per_cent
@@ -89,6 +93,7 @@ cdef struct Writing:
     WritePlan plan
     bint busy
     bint written
+    wsn_t said                 # `flushed` in its headers
 
 cdef struct Host:
     uint32_t number            # 0-based
@@ -104,6 +109,7 @@ cdef struct Host:
     void* state
     GroupStatus status
     wsn_t flushed
+    wsn_t proved               # `flushed` in a header that is durable: what is bad below it is corrupt
     uint64_t deadline_ns
     uint64_t timer_ns          # earliest OCCURS_TIME scheduled; 0: none
     uint64_t clock_offset_ns
@@ -136,6 +142,13 @@ cdef struct PendingRead:
     uint64_t incarnation
     index_t at_least           # what was acknowledged when it was asked
 
+# The one batch that is bad on one disk, until it is repaired or gone.
+cdef struct Rot:
+    uint32_t host              # number + 1; 0: none
+    index_t first
+    term_t term
+    wsn_t repair_wsn           # of its repair in this life of the host; 0: none written
+
 cdef struct World:
     WorldOptions options
     Prng prng
@@ -149,6 +162,7 @@ cdef struct World:
     Client clients[CLIENTS_MAX]
     PendingRead reads[READS_MAX]
     uint64_t read_next
+    Rot rot
     uint64_t hash              # of all that happened
     # Counters, for the report and for `sometimes` assertions.
     uint64_t events
@@ -165,5 +179,7 @@ cdef struct World:
     uint64_t fetches
     uint64_t compactions
     uint64_t pauses
+    uint64_t rotten
+    uint64_t repaired
     uint64_t healed_at_ns
     uint64_t progress_at_ns    # when the healed phase had what it must reach; 0: not yet

@@ -8,6 +8,7 @@ in their own place, then for moved ones.  Indexes of a few segments are kept.
 
 from quorumlog._core.base.atomics cimport load_u64
 from quorumlog._core.base.bytes cimport get_u32
+from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport (ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK)
 from quorumlog._core.base.types cimport wsn_t
 from quorumlog._core.storage.batch cimport batch_drop, batch_new, batch_parse_identity, batch_verify_body
@@ -392,7 +393,7 @@ cdef int read_verified(Wal* wal, ColdSegment* cold, const IndexEntry* entry, gro
         batch_drop(batch)
         return ERR_CORRUPT
     got = wal.files.read(wal.files.self, cold.fd, batch.body, body_bytes, entry.offset + RECORD_HEADER_BYTES)
-    if got != <int64_t>body_bytes or batch_verify_body(batch) != OK:
+    if got != <int64_t>body_bytes or (batch_verify_body(batch) != OK and not mutant(b"serve-what-is-faulty")):
         batch_drop(batch)
         return ERR_IO if got < 0 else ERR_CORRUPT
     batch.wsn = placement.wsn

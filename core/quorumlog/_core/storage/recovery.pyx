@@ -337,6 +337,10 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         if item.state == ITEM_VALID and kind_has_entries(item.event.kind) and not (item.flags & RECORD_COPY):
             status = segment_summarise(segment, item.event.group, item.event.first, item.last, item.length,
                                        (item.flags & RECORD_MOVED) != 0)
+        elif replay.hole_first != 0:
+            # Needed as if it were intact: that it is there, and bad, only this segment says.
+            status = segment_summarise(segment, item.event.group, replay.hole_first, replay.hole_last, item.length,
+                                       False)
     if scan.damaged:
         note_damage(wal, report, segment.id, scan.damaged_offset)
     if scan.highest > highest[0]:

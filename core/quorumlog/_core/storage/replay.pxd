@@ -41,6 +41,8 @@ cdef struct Replay:
     uint32_t unproved_records
     uint64_t records
     bint bad_beyond_proof          # something above F was not accepted
+    index_t hole_first             # of the hole that the newest item made; 0: it made none
+    index_t hole_last
     int status
 
 

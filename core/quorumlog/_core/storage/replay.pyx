@@ -249,6 +249,8 @@ cdef void make_hole(Replay* replay, Track* track, GroupMark* mark, const Item* i
     if runs_assign(&track.runs, hole.first, hole.last, hole.term, mark.last) != OK \
             or holes_add(&track.holes, &hole) != OK:
         replay.status = ERR_MEMORY
+    replay.hole_first = hole.first
+    replay.hole_last = hole.last
     mark.last = hole.last
     mark.last_term = hole.term
     ends_add(track, mark.last)
@@ -256,12 +258,19 @@ cdef void make_hole(Replay* replay, Track* track, GroupMark* mark, const Item* i
         mark.membership_index = hole.first
 
 
-cdef void replay_repair(Track* track, const GroupMark* mark, const Item* item) noexcept nogil:
-    """What the log has there, once more; where it has something else, this says nothing."""
-    if item.state == ITEM_VALID and item.event.first >= mark.first and item.last <= mark.last \
-            and runs_term(&track.runs, item.event.first) == item.event.term \
-            and runs_end(&track.runs, item.event.first, mark.last) >= item.last:
-        holes_fill(&track.holes, item.event.first, item.last)
+cdef void replay_repair(Replay* replay, Track* track, const GroupMark* mark, const Item* item) noexcept nogil:
+    """What the log has there, once more; where it has something else, this says nothing.  It may be all that is left
+    of a batch whose first record went with the head."""
+    cdef term_t there
+    if item.state != ITEM_VALID or item.event.first < mark.first or item.last > mark.last:
+        return
+    there = runs_term(&track.runs, item.event.first)
+    if (there != item.event.term and there != 0) \
+            or runs_end(&track.runs, item.event.first, mark.last) < item.last:
+        return
+    holes_fill(&track.holes, item.event.first, item.last)
+    if there == 0 and runs_assign(&track.runs, item.event.first, item.last, item.event.term, mark.last) != OK:
+        replay.status = ERR_MEMORY
 
 
 cdef void replay_entries(Replay* replay, WalGroup* group, Track* track, const Item* item) noexcept nogil:
@@ -269,7 +278,7 @@ cdef void replay_entries(Replay* replay, WalGroup* group, Track* track, const It
     cdef index_t end = mark_end(mark)
     cdef index_t first = item.event.first
     if item.flags & RECORD_REPAIR:
-        replay_repair(track, mark, item)
+        replay_repair(replay, track, mark, item)
         return
     if item.state != ITEM_VALID:
         if group.mode == MODE_SUFFIX and place_is_known(replay, track, mark, item):
@@ -402,6 +411,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
     if item.event.kind == KIND_CHECKPOINT or item.event.kind == KIND_FOOTER or replay.status != OK:
         return
     replay.records += 1
+    replay.hole_first = 0
     if item.flags & RECORD_MOVED:
         group = groups_find(replay.table, item.event.group)
         if group != NULL and group.appended.live:
