@@ -36,7 +36,7 @@ def held(world: World, entries: int = 8) -> list[bytes]:
 
 
 @pytest.mark.parametrize("identified", [True, False])
-@pytest.mark.parametrize("places", list(itertools.permutations((2, 5, 9))) + [(9, 8, 7), (1, 2, 3), (3, 2, 1)])
+@pytest.mark.parametrize("places", [*list(itertools.permutations((2, 5, 9))), (9, 8, 7), (1, 2, 3), (3, 2, 1)])
 def test_three_nodes_with_one_bad_record_each_recover(places: tuple[int, ...], identified: bool) -> None:
     """No leader can be elected before it is repaired, and none is needed for that."""
     world = written()
@@ -270,7 +270,7 @@ def test_what_is_not_the_batch_is_not_taken(wrong: str) -> None:
     world.spoil(3, 4)
     world.start(3)
     (asked,) = world.drop(3, name="fetch")
-    right = [batch for batch in replay(world.nodes[1].disk)[2] if batch.first == 4][0]
+    right = next(batch for batch in replay(world.nodes[1].disk)[2] if batch.first == 4)
     term, first, payload = right.term, 4, right.payloads[0]
     term += wrong == "term"
     first += wrong == "place"

@@ -20,15 +20,15 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus, Protocol)
+    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
+    GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_election cimport (
     election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
-    election_on_pre_vote,
-    election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer,
-    election_timeout)
+    election_on_pre_vote, election_on_pre_vote_reply, election_on_vote, election_on_vote_reply,
+    election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_reads cimport (
@@ -43,8 +43,9 @@ from quorumlog._core.protocols.raft_replication cimport (
     replication_on_reachable, replication_propose, replication_send_all)
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
-    RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE,
-    RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
+    PendingRead, Raft, VoteFields, number_max, slot_bit)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:

@@ -4,7 +4,7 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.engine.protocol cimport EVENT_FAULTY, Event
-from quorumlog._core.simulation.disk cimport Disk, Inode
+from quorumlog._core.simulation.disk cimport Disk
 from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.ledger cimport Account, Kept, ledger_kept
 from quorumlog._core.simulation.pages cimport PagedFile, paged_overwrite, paged_read

@@ -18,9 +18,11 @@ from quorumlog._core.storage.checkpoint cimport checkpoint_build, checkpoint_byt
 from quorumlog._core.storage.files cimport iovec
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_CHECKPOINT,
                                              GROUP_DATA, GROUP_FOOTER, GROUP_HEADER_BYTES, GROUP_MAGIC,
-                                             GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LISTED_REPAIR, LIST_ENTRY_BYTES,
+                                             GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LISTED_REPAIR,
+                                             LIST_ENTRY_BYTES,
                                              PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES,
-                                             RECORD_MAGIC, RECORD_MOVED, RECORD_REPAIR, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
+                                             RECORD_MAGIC, RECORD_MOVED,
+                                             RECORD_REPAIR, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
                                              GroupHeader, GroupTail, ListEntry, Placement,
                                              footer_group_bytes, header_crc, listed_last, placement_crc,
                                              sync_group_bytes, tail_crc)

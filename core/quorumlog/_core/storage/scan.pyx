@@ -8,13 +8,16 @@ single records by their magic at every 8 bytes.  Nothing here judges: replay doe
 from quorumlog._core.base.bytes cimport get_u32, get_u64, round_up
 from quorumlog._core.base.status cimport ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES
-from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_ENTRIES, KIND_FOOTER, KIND_HARD_STATE, KIND_MEMBERSHIP,
+from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_ENTRIES, KIND_FOOTER, KIND_HARD_STATE,
+                                            KIND_MEMBERSHIP,
                                             Batch, batch_parse_identity, batch_verify_body)
 from quorumlog._core.storage.files cimport FILE_DIRECT, FILE_READ
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_FOOTER,
-                                             GROUP_HEADER_BYTES, LISTED_REPAIR, LIST_ENTRY_BYTES, PLACEMENT_BYTES,
+                                             GROUP_HEADER_BYTES,
+                                             LISTED_REPAIR, LIST_ENTRY_BYTES, PLACEMENT_BYTES,
                                              RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MAGIC, RECORD_MOVED,
-                                             RECORD_REPAIR, STANDING_LISTENING, TAIL_BYTES, GroupHeader, GroupTail, Placement, entry_kind,
+                                             RECORD_REPAIR, STANDING_LISTENING, TAIL_BYTES,
+                                             GroupHeader, GroupTail, Placement, entry_kind,
                                              entry_length, header_valid, kind_has_entries, listed_last,
                                              placement_crc, tail_valid)
 from quorumlog._core.storage.state cimport PATH_BYTES_MAX

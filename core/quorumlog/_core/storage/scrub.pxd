@@ -34,6 +34,6 @@ cdef int scrub_open(Scrub* scrub, Wal* wal) noexcept nogil          # OK or ERR_
 cdef void scrub_close(Scrub* scrub) noexcept nogil
 # A new pass, from the oldest segment on.
 cdef void scrub_restart(Scrub* scrub) noexcept nogil
-# One record, or the beginning of a segment; adds to *read_bytes.  OK: there is more; ERR_CORRUPT: there is more, and *fault
-# was found; ERR_AGAIN: all that is sealed was read.
+# One record, or the beginning of a segment; adds to *read_bytes.  OK: there is more; ERR_CORRUPT: there is more,
+# and *fault was found; ERR_AGAIN: all that is sealed was read.
 cdef int scrub_step(Scrub* scrub, uint64_t* read_bytes, ScrubFault* fault) noexcept nogil
