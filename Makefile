@@ -14,14 +14,18 @@ BUILT := build/built.stamp
 INPUT ?=
 SEED ?=
 ROUNDS ?= 50
+BASE ?= HEAD~1
+PAIRS ?= 5
+ONLY ?=
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify fix build soak crash fuzz sim bench asan tsan packaging clean
+.PHONY: help demo test verify fix build soak crash fuzz sim asan tsan packaging clean \
+	bench bench-compare bench-scaling bench-plots bench-instructions bench-instructions-update
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-25s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml setup.py .ci/prepare.py
 	$(PYTHON) .ci/prepare.py $(VENV)
@@ -39,11 +43,12 @@ demo: $(BUILT)  ## three processes, a killed leader, nothing lost; INPUT=FILE pr
 test: $(BUILT)  ## all tests that CI runs; TESTS=tests/raft for some
 	$(PYTEST) $(TESTS)
 
-verify: $(BUILT)  ## ruff, cython-lint, mypy --strict, stubs against the compiled modules
+verify: $(BUILT)  ## ruff, cython-lint, mypy --strict, stubs against the compiled modules, instructions of the hot paths
 	$(PY) -m ruff check .
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint core
 	$(PY) -m mypy
 	$(PY) .ci/stubs.py
+	$(PY) -m quorumlog bench instructions --kept bench/instructions.json --check
 
 fix: $(BUILT)  ## what ruff can mend by itself
 	$(PY) -m ruff check --fix .
@@ -60,9 +65,30 @@ fuzz: $(BUILT)  ## frames and recovery against random bytes, for longer than in 
 sim: $(BUILT)  ## the simulation over 2,000 seeds; SEED=17 repeats one run and says what happened
 	$(PY) -m quorumlog sim $(if $(SEED),--seed $(SEED),--seeds 2000)
 
-bench: $(BUILT)  ## the cluster benchmark beside the limit program, then what single calls cost
+bench: $(BUILT)  ## the cluster benchmark beside the limit program, then micro and macro benchmarks
 	$(PY) -m quorumlog bench cluster --with-limit
-	$(PYTEST) bench/micro
+	$(PYTEST) bench/micro bench/macro --benchmark-sort=name --benchmark-columns=min,median,iqr,rounds
+
+bench-compare: $(BUILT)  ## this tree against another revision, run in turn; BASE=rev PAIRS=5 ONLY='batch single micro'
+	$(PY) bench/compare.py $(BASE) --pairs $(PAIRS) $(ONLY)
+
+bench-scaling: $(BUILT)  ## payloads and numbers of nodes beside the limit, into bench/results (tens of minutes)
+	$(PY) -m quorumlog bench scaling --output bench/results/scaling.json
+
+# Drawn again from what is kept; only where nothing is, it is measured.
+bench/results/scaling.json:
+	$(MAKE) bench-scaling
+
+bench-plots: $(BUILT) bench/results/scaling.json  ## latency against offered load, and the figures of bench/results drawn into docs/images
+	$(PY) -m quorumlog bench sweep --output bench/results/sweep.json
+	$(PY) -m quorumlog bench plot bench/results/sweep.json docs/images/latency-by-load.png
+	$(PY) -m quorumlog bench plot bench/results/scaling.json docs/images/fraction-by-payload.png
+
+bench-instructions: $(BUILT)  ## instructions of the hot paths by callgrind, beside the kept ones
+	$(PY) -m quorumlog bench instructions --kept bench/instructions.json
+
+bench-instructions-update: $(BUILT)  ## keeps what they are now
+	$(PY) -m quorumlog bench instructions --kept bench/instructions.json --update
 
 # Sanitizers: a build of its own below build/, in front of the editable one.  Leaks: Python itself
 # leaves memory to the end of the process, so only asan's other findings count there.  A finding ends

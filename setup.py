@@ -9,7 +9,7 @@ One variable chooses the profile, `QUORUMLOG_BUILD`:
     coverage  line tracing, also in nogil functions (never measure speed with it)
 
 `QUORUMLOG_CFLAGS` is appended to the compiler's flags.  Compiled code can tell its
-profile by the macro `QUORUMLOG_PROFILE`, a C string.
+profile and flags by the macros `QUORUMLOG_PROFILE` and `QUORUMLOG_FLAGS`, C strings.
 """
 
 import contextlib
@@ -66,13 +66,14 @@ def extensions() -> list[Extension]:
     compile_flags, link_flags = PROFILES[PROFILE]
     own_flags = os.environ.get("QUORUMLOG_CFLAGS", "").split()
     # Changed .pxd files need no mention: Cython writes the C files of their users anew.
+    flags = " ".join([*compile_flags, *own_flags, *os.environ.get("CFLAGS", "").split()])
     headers = sorted(str(path) for path in CORE.rglob("*.h"))
     return [
         Extension(
             ".".join(path.relative_to(CORE).with_suffix("").parts),
             [str(path)],
             include_dirs=["core/include"],
-            define_macros=[("QUORUMLOG_PROFILE", f'"{PROFILE}"')],
+            define_macros=[("QUORUMLOG_PROFILE", f'"{PROFILE}"'), ("QUORUMLOG_FLAGS", f'"{flags}"')],
             depends=headers,
             extra_compile_args=COMMON + compile_flags + own_flags,
             extra_link_args=["-pthread", *link_flags],

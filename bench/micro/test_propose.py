@@ -24,7 +24,7 @@ def test_submit(benchmark: Any, leader: ql.Group) -> None:
         for _ in range(1000):
             pending.append(leader.submit(payload))
 
-    benchmark.extra_info["calls_per_round"] = 1000
+    benchmark.extra_info.update(calls=1000, entries=1000)
     benchmark.pedantic(submit, setup=settle, rounds=50)
     settle()
 
@@ -41,7 +41,7 @@ def test_submit_many_buffer(benchmark: Any, leader: ql.Group, count: int, payloa
             one.result(30)
         pending.clear()
 
-    benchmark.extra_info["bytes"] = count * payload
+    benchmark.extra_info.update(bytes=count * payload, entries=count)
     benchmark.pedantic(
         lambda: pending.append(leader.submit_many((buffer, offsets))), setup=settle, rounds=200
     )
@@ -57,12 +57,14 @@ def test_submit_many_list(benchmark: Any, leader: ql.Group) -> None:
             one.result(30)
         pending.clear()
 
+    benchmark.extra_info["entries"] = len(payloads)
     benchmark.pedantic(lambda: pending.append(leader.submit_many(payloads)), setup=settle, rounds=100)
     settle()
 
 
 def test_propose(benchmark: Any, leader: ql.Group) -> None:
     """One entry to a quorum's disks and back."""
+    benchmark.extra_info["entries"] = 1
     benchmark(leader.propose, b"x" * 16, timeout=30)
 
 

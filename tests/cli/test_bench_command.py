@@ -56,7 +56,9 @@ def test_each_mode_and_shape_verifies(mode: str, shape: str, machine: str, tmp_p
     assert "--" + result["shape"] == shape
     assert result["machine"] == machine
     assert result["batch_entries"] == (64 if mode == "batch" else 1)
-    assert set(result["latency_us"]) == {"p50", "p99", "p999"}
+    assert set(result["latency_us"]) - {"p9999"} == {"p50", "p90", "p99", "p999"}
+    assert ("p9999" in result["latency_us"]) == (result["latency_samples"] >= 100_000)
+    assert "open_loop" not in result
     assert 0 < result["entries"] <= result["acknowledged_entries"]
     assert result["syncs_per_second"] > 0
     assert list(tmp_path.iterdir()) == []
@@ -73,6 +75,25 @@ def test_with_limit_adds_the_fraction(tmp_path: Path) -> None:
         result["entries_per_second"] / result["limit"]["entries_per_second"], abs=1e-3
     )
     assert len(result["pairs"]) == 1
+    assert result["p50_ratio"] == pytest.approx(
+        result["latency_us"]["p50"] / result["limit"]["latency_us"]["p50"], abs=1e-3
+    )
+    assert result["spread"]["p99_ratio"] == [result["p99_ratio"]] * 3
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("mode", ["batch", "submit", "single"])
+def test_a_rate_makes_an_open_loop(mode: str, tmp_path: Path) -> None:
+    output, result = bench(
+        *("cluster", "--mode", mode, "--rate", "640", "--batch", "64", "--seconds", "0.5"),
+        *("--directory", str(tmp_path)),
+    )
+    assert "the generator was late" in output.replace("\n", " ")
+    assert result["verified"] is True, result
+    assert result["open_loop"]["offered_per_second"] == 640
+    due = 5 if mode == "batch" else 320
+    assert result["latency_samples"] + result["refused"] + result["unknown"] == due
+    assert "due" in result["latency_means"]
 
 
 def test_limit_prints_a_table_and_the_object() -> None:
@@ -91,6 +112,8 @@ def test_limit_prints_a_table_and_the_object() -> None:
         ({"seconds": 0}, "--seconds 0"),
         ({"writer": "mmap"}, "--writer mmap"),
         ({"window": -1}, "--window -1"),
+        ({"rate": -2.0}, "--rate -2.0"),
+        ({"rate": 9.0, "window": 2}, "choose one"),
     ],
 )
 def test_options_out_of_bounds_are_refused_before_anything_starts(options: dict[str, Any], said: str) -> None:
@@ -100,3 +123,9 @@ def test_options_out_of_bounds_are_refused_before_anything_starts(options: dict[
     ran = CliRunner().invoke(main, ["bench", "cluster", *arguments])
     assert ran.exit_code == 2
     assert said in ran.stderr
+
+
+def test_a_rate_has_no_limit_beside_it() -> None:
+    ran = CliRunner().invoke(main, ["bench", "cluster", "--rate=5", "--with-limit"])
+    assert ran.exit_code == 2
+    assert "the limit program knows no rate" in ran.stderr

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from quorumlog.bench import verify
-from quorumlog.bench.load import ACKNOWLEDGED, stamp_bytes, template
+from quorumlog.bench.measured import ACKNOWLEDGED
+from quorumlog.bench.payloads import stamp_bytes, template
 from quorumlog.bench.readback import StoredBatch
 from quorumlog.demo.lines import Digest, entry_of
 from quorumlog.demo.verdict import NodeState, problems

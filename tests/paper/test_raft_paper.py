@@ -188,12 +188,42 @@ def test_5_3_an_entry_is_committed_once_a_majority_has_replicated_it() -> None:
     assert status(world, 1, "commit") == 2
 
 
-def test_5_3_followers_learn_at_once_that_an_entry_is_committed() -> None:
+def commit_by_hand(world: World) -> None:
+    """Until the leader has committed what it sent last and everything is delivered; no clock moves."""
+    while world.network:
+        world.hand_over(world.take(world.network[0]))
+
+
+def test_5_3_followers_learn_of_a_commit_from_the_next_append() -> None:
     world = World(3)
     world.elect(1)
     world.propose(1, b"a")
-    world.settle()
+    commit_by_hand(world)
+    assert [status(world, n, "commit") for n in world.numbers] == [2, 1, 1]
+    world.propose(1, b"b")
+    commit_by_hand(world)
+    assert [status(world, n, "commit") for n in world.numbers] == [3, 2, 2]
+
+
+def test_5_3_followers_learn_of_a_commit_within_a_millisecond_of_silence() -> None:
+    world = World(3)
+    world.elect(1)
+    world.propose(1, b"a")
+    commit_by_hand(world)
+    world.advance(1, [1])
+    assert [letter.name for letter in world.network] == ["commit", "commit"]
+    commit_by_hand(world)
     assert [status(world, n, "commit") for n in world.numbers] == [2, 2, 2]
+    world.advance(5, [1])
+    assert not world.network, "told once"
+
+
+def test_5_3_a_node_whose_callers_wait_learns_of_the_commit_at_once() -> None:
+    world = World(3)
+    world.elect(1)
+    world.propose(1, b"a", proposer=3)
+    commit_by_hand(world)
+    assert [status(world, n, "commit") for n in world.numbers] == [2, 1, 2]
 
 
 def test_5_3_the_consistency_check_refuses_an_append_that_does_not_meet_the_log() -> None:

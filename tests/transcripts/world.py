@@ -244,11 +244,12 @@ class World:
 
     # Events
 
-    def propose(self, number: int, *payloads: bytes) -> Record:
+    def propose(self, number: int, *payloads: bytes, proposer: int = 0) -> Record:
+        """A batch at `number`, on behalf of `proposer`'s callers."""
         node = self.nodes[number]
         assert node.raft is not None
         record = self.pool.make(list(payloads))
-        self.carry_out(node, node.raft.propose(node.clock_ns, record))
+        self.carry_out(node, node.raft.propose(node.clock_ns, record, proposer))
         return record
 
     def read(self, number: int, read: int) -> None:
@@ -375,10 +376,18 @@ class World:
                 continue
             busy = [n for n in self.numbers if self.nodes[n].up and self.nodes[n].pending]
             if not busy:
-                return
+                # A leader that still has to tell of a commit does so within a millisecond.
+                busy_leaders = [n for n in self.numbers if self.has_something_to_say(self.nodes[n])]
+                if not busy_leaders:
+                    return
+                self.timeout(busy_leaders[0])
+                continue
             for number in busy:
                 self.flush(number)
         raise Violated("the network comes to rest")
+
+    def has_something_to_say(self, node: Node) -> bool:
+        return node.up and node.role == "leader" and 0 < node.deadline_ns - node.clock_ns <= MS
 
     # Effects
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quorumlog.bench.limit import run_limit
-from quorumlog.bench.load import LoadOptions, load_acknowledged
+from quorumlog.bench.measured import load_acknowledged
+from quorumlog.bench.modes import load_mode
 from quorumlog.bench.options import BenchOptions
 from quorumlog.bench.verify import verify_run
 from quorumlog.bench.worker import BenchWorker, run_load
@@ -23,7 +23,6 @@ from quorumlog.processes.fleet import Fleet, FleetError, create_nodes
 GROUP = "bench"
 CATCH_UP_SECONDS = 60.0
 FILL_SECONDS = 300.0
-LATENCY_MEANS = "closed loop: from before the proposing call to the answer seen by the one loading thread"
 
 
 def run_cluster(options: BenchOptions, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -81,11 +80,7 @@ def _run_processes(
         load: dict[str, Any] = fleet.workers[leader].call(
             "load",
             timeout=options.seconds * 4 + 120,
-            mode=options.mode,
-            payload=options.payload,
-            batch=options.batch,
-            seconds=options.seconds,
-            window=options.window,
+            options=asdict(options.load),
             acknowledged=str(acknowledged),
         )
         after = fleet.statuses()
@@ -129,11 +124,7 @@ def _run_threads(
         leader = _leader_of(workers)
         said(f"{leader} leads; loading it for {options.seconds:g} s")
         before = time.process_time()
-        load = run_load(
-            workers[leader],
-            LoadOptions(options.mode, options.payload, options.batch, options.seconds, options.window),
-            acknowledged,
-        )
+        load = run_load(workers[leader], options.load, acknowledged)
         load["cpu_by_process"] = {"all": round(time.process_time() - before, 3)}
         load["writer"] = workers[leader].status()["writer"]
         for worker in workers.values():
@@ -166,11 +157,13 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "payload_bytes": options.payload,
         "batch_entries": options.entries_per_batch,
         "window": load["window"],
+        **({"open_loop": load["open_loop"]} if load["open_loop"] else {}),
         "seconds": round(seconds, 3),
         "entries": load["entries"],
         "entries_per_second": round(load["entries"] / seconds, 1),
         "latency_us": load["latency_us"],
-        "latency_means": LATENCY_MEANS,
+        "latency_samples": load["latency_samples"],
+        "latency_means": load_mode(options.load).latency_means,
         "syncs_per_second": round(load["syncs"] / seconds, 1),
         "bytes_per_second": round(load["bytes_written"] / seconds, 1),
         "cpu_seconds": round(sum(load["cpu_by_process"].values()), 3),
@@ -187,56 +180,3 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
     if problem:
         result["problem"] = problem
     return result
-
-
-def run_with_limit(
-    options: BenchOptions, pairs: int, said: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
-    """Limit and cluster in turn, `pairs` times; the medians and the fraction they make.
-
-    The first limit run tries all variants, the others repeat the best of them.
-    """
-    clusters: list[dict[str, Any]] = []
-    limits: list[dict[str, Any]] = []
-    common: dict[str, Any] = {
-        "nodes": options.nodes,
-        "payload": options.payload,
-        "seconds": min(options.seconds, 3.0),
-        "mode": "single" if options.mode == "single" else "batch",
-        "threads": options.shape == "threads",
-        "directory": options.directory,
-        "batch": 1 if options.mode == "single" else options.batch,
-    }
-    for pair in range(pairs):
-        said(f"pair {pair + 1} of {pairs}: the limit")
-        if limits:
-            common["variants"] = (limits[0]["variant"],)
-        limits.append(run_limit(**common))
-        said(f"pair {pair + 1} of {pairs}: the cluster")
-        clusters.append(run_cluster(options, said))
-    result = _median_run(clusters)
-    limit = _median_run(limits)
-    result["limit"] = {
-        key: limit[key]
-        for key in (
-            "variant",
-            "entries_per_second",
-            "latency_us",
-            "syncs_per_second",
-            "cpu_seconds",
-        )
-    }
-    result["limit"]["variants"] = {one["variant"]: one["entries_per_second"] for one in limits[0]["variants"]}
-    result["fraction_of_limit"] = round(result["entries_per_second"] / limit["entries_per_second"], 4)
-    result["pairs"] = [
-        round(one["entries_per_second"] / other["entries_per_second"], 4)
-        for one, other in zip(clusters, limits, strict=True)
-    ]
-    result["verified"] = all(one["verified"] for one in clusters)
-    return result
-
-
-def _median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The run in the middle by entries a second: its figures belong together."""
-    middle = statistics.median_low(run["entries_per_second"] for run in runs)
-    return dict(next(run for run in runs if run["entries_per_second"] == middle))

@@ -71,8 +71,9 @@ static void parse(int count, char **arguments, struct Options *options)
         options->batch = options->window = 1;
     if ((uint64_t)options->payload * options->batch > 16 << 20)
         usage("--payload times --batch must be at most 16 MiB");
-    /* No disk group is smaller than a block, so one at a time fills little; otherwise the cap decides. */
-    double wanted = (options->seconds + options->warmup_seconds) * (options->single ? 80e6 : 1.5e9);
+    /* One at a time fills little, a block or the batch for each of at most 20,000 a second; otherwise the cap decides. */
+    double a_second = options->single ? 20e3 * (double)padded(slot_bytes_of(options)) : 1.5e9;
+    double wanted = (options->seconds + options->warmup_seconds) * (a_second < 1.5e9 ? a_second : 1.5e9);
     double cap = file_mib ? file_mib * (1 << 20) : 2048.0 * (1 << 20);
     double least = 4.0 * (double)slots_of(options) * (double)padded(slot_bytes_of(options));
     if (file_mib && least > cap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,15 @@ Shape = Literal["processes", "threads"]
 Machine = Literal["none", "python"]
 
 MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+# Modes that `--rate` can drive (`open_loop.py`).
+OPEN_LOOP_MODES: tuple[Mode, ...] = ("batch", "submit", "single")
 SHAPES: tuple[Shape, ...] = ("processes", "threads")
 MACHINES: tuple[Machine, ...] = ("none", "python")
 
 BODY_BYTES_MAX = 16 << 20
 ENTRIES_MAX = 1 << 20
+WINDOW_BYTES = 4 << 20
+SUBMIT_WINDOW = 16384
 
 
 class BadOptions(ValueError):
@@ -23,11 +27,44 @@ class BadOptions(ValueError):
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """What the leader's process is told of the load.  All fields are plain values: they travel as JSON."""
+
+    mode: Mode
+    payload: int
+    batch: int
+    seconds: float
+    window: int = 0
+    rate: float = 0.0
+
+    @property
+    def entries_per_call(self) -> int:
+        return self.batch if self.mode == "batch" else 1
+
+    def window_of(self) -> int:
+        """Submissions in flight: as asked, or what fills 4 MiB (4 to 1,024 batches); 0: no window."""
+        if self.mode == "single":
+            return 1
+        if self.rate:
+            return 0
+        if self.window:
+            return self.window
+        if self.mode == "submit":
+            return SUBMIT_WINDOW
+        return max(4, min(1024, WINDOW_BYTES // (self.payload * self.batch)))
+
+    @property
+    def warmup_seconds(self) -> float:
+        return min(0.5, self.seconds / 10)
+
+
+@dataclass(frozen=True)
 class BenchOptions:
     """One benchmark of a cluster.
 
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
-    submissions are kept in flight (0: a default by mode, see `load.py`).
+    submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).  With a `rate`
+    the load is an open loop of so many entries a second (`open_loop.py`), and no window bounds it.
     """
 
     protocol: str = "raft"
@@ -39,6 +76,7 @@ class BenchOptions:
     machine: Machine = "none"
     shape: Shape = "processes"
     window: int = 0
+    rate: float = 0.0
     writer: str = "auto"
     directory: Path | None = field(default=None)
 
@@ -58,6 +96,14 @@ class BenchOptions:
         self._require(self.shape in SHAPES, f"shape {self.shape}: one of {', '.join(SHAPES)}")
         self._require(self.machine in MACHINES, f"--machine {self.machine}: one of {', '.join(MACHINES)}")
         self._require(0 <= self.window <= 1 << 20, f"--window {self.window}: 0 to 1048576")
+        self._require(0 <= self.rate <= 1e9, f"--rate {self.rate}: 0 (a closed loop) to 1e9 entries a second")
+        self._require(
+            not self.rate or self.mode in OPEN_LOOP_MODES,
+            f"--rate makes an open loop of --mode {', '.join(OPEN_LOOP_MODES)}, not of {self.mode}",
+        )
+        self._require(
+            not (self.rate and self.window), "--rate and --window: an open loop has no window, choose one"
+        )
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
             f"--writer {self.writer}: auto, thread or io_uring",
@@ -78,5 +124,10 @@ class BenchOptions:
         return max(4, min(64, int(self.seconds * 16)))
 
     @property
+    def load(self) -> LoadOptions:
+        """The part of it that the loading process needs: the fields of the same names."""
+        return LoadOptions(**{one.name: getattr(self, one.name) for one in fields(LoadOptions)})
+
+    @property
     def entries_per_batch(self) -> int:
-        return self.batch if self.mode == "batch" else 1
+        return self.load.entries_per_call

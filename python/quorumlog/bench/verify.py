@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quorumlog.bench.load import template
+from quorumlog.bench.payloads import template
 from quorumlog.bench.readback import StoredBatch, read_group
 
 

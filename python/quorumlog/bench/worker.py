@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quorumlog.bench.load import Load, LoadOptions, save_acknowledged
+from quorumlog.bench.load import LoadRun
 from quorumlog.bench.machines import make_machine, state_of
-from quorumlog.bench.options import MACHINES, Mode
+from quorumlog.bench.measured import Measured, save_acknowledged
+from quorumlog.bench.modes import load_mode
+from quorumlog.bench.options import MACHINES, LoadOptions
 from quorumlog.processes.channel import serve
 from quorumlog.processes.node import NodeWorker
 
@@ -17,13 +19,13 @@ from quorumlog.processes.node import NodeWorker
 def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> dict[str, Any]:
     """Drives the worker's group; a summary, with the list of what was acknowledged in a file."""
     marks: list[dict[str, Any]] = []
-    times: list[float] = []
 
     def mark() -> None:
         marks.append(worker.status())
-        times.append(time.time())
 
-    measured = Load(worker.group, options, at_start=mark, at_end=mark).run()
+    run = LoadRun(worker.group, options, at_start=mark, at_end=mark)
+    load_mode(options).drive(run)
+    measured = run.measured
     rows = measured.acknowledged()
     save_acknowledged(acknowledged, rows)
     before, after = marks
@@ -33,6 +35,8 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
         "refused": measured.refused,
         "seconds": measured.seconds,
         "latency_us": measured.latency_us(),
+        "latency_samples": len(measured.latencies_ns),
+        "open_loop": _open_loop(options, measured),
         "syncs": after["syncs"] - before["syncs"],
         "bytes_written": after["bytes_written"] - before["bytes_written"],
         "last_acknowledged": int((rows["index"] + rows["count"]).max(initial=1)) - 1,
@@ -41,15 +45,24 @@ def run_load(worker: NodeWorker, options: LoadOptions, acknowledged: Path) -> di
     }
 
 
+def _open_loop(options: LoadOptions, measured: Measured) -> dict[str, Any]:
+    """What an open loop says of itself; nothing in a closed one."""
+    if not options.rate:
+        return {}
+    return {
+        "offered_per_second": options.rate,
+        "not_started": measured.not_started,
+        "generator_late_us": measured.lateness_us(),
+    }
+
+
 class BenchWorker(NodeWorker):
     def __init__(self) -> None:
         super().__init__({name: partial(make_machine, name) for name in MACHINES})
 
-    def load(
-        self, mode: Mode, payload: int, batch: int, seconds: float, window: int, acknowledged: str
-    ) -> dict[str, Any]:
-        options = LoadOptions(mode, payload, batch, seconds, window)
-        return run_load(self, options, Path(acknowledged))
+    def load(self, options: dict[str, Any], acknowledged: str) -> dict[str, Any]:
+        """`options` are the fields of LoadOptions, `acknowledged` the file that the list is left in."""
+        return run_load(self, LoadOptions(**options), Path(acknowledged))
 
     def wait_spares(self, count: int) -> int:
         """Waits until so many segments are filled ahead of use."""

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from quorumlog.bench import limit as limit_program
-from quorumlog.bench.cluster import run_cluster, run_with_limit
+from quorumlog.bench.cluster import run_cluster
 from quorumlog.bench.limit import LimitUnavailable, run_limit
 from quorumlog.bench.options import MACHINES, MODES, BadOptions, BenchOptions
+from quorumlog.bench.pairs import run_with_limit
+from quorumlog.cli.bench_instructions import instructions
+from quorumlog.cli.bench_series import draw, scaling, sweep
 from quorumlog.processes.channel import RemoteError, WorkerGone
 from quorumlog.processes.fleet import FleetError
 
@@ -23,6 +26,10 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.group()
 def bench() -> None:
     """Measure a cluster, or what this machine could do at best."""
+
+
+for command in (instructions, scaling, sweep, draw):
+    bench.add_command(command)
 
 
 @bench.command()
@@ -35,6 +42,11 @@ def bench() -> None:
 @click.option("--machine", type=click.Choice(MACHINES), default="none", show_default=True)
 @click.option("--processes/--threads", default=True, help="A process per node, or all in one.")
 @click.option("--window", default=0, help="Submissions in flight; 0: by mode.")
+@click.option(
+    "--rate",
+    default=0.0,
+    help="An open loop: so many entries a second are due at fixed times, and latency counts from when they were due.",
+)
 @click.option("--writer", default="auto", show_default=True, help="auto, thread or io_uring.")
 @click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
 @click.option("--with-limit", is_flag=True, help="Run the limit program in turn with the cluster.")
@@ -49,6 +61,8 @@ def cluster(
         options = BenchOptions(protocol=protocol, shape="processes" if processes else "threads", **rest)
         if not 1 <= pairs <= 100:
             raise BadOptions(f"--pairs {pairs}: 1 to 100")
+        if with_limit and options.rate:
+            raise BadOptions("--rate with --with-limit: the limit program knows no rate, measure it by itself")
     except BadOptions as why:
         raise click.UsageError(str(why)) from why
     try:
@@ -142,10 +156,38 @@ def _cluster_table(result: dict[str, Any]) -> Table:
     _row(table, f"cluster ({result['writer']})", result)
     if "limit" in result:
         _row(table, f"limit ({result['limit']['variant']})", result["limit"])
-        table.caption = f"{result['fraction_of_limit']:.1%} of the limit"
+        table.caption = _ratios(result)
+    if "open_loop" in result:
+        table.caption = _generator(result)
     if "problem" in result:
         table.caption = f"NOT verified: {result['problem']}"
     return table
+
+
+def _ratios(result: dict[str, Any]) -> str:
+    """What the pairs came to; in brackets the least and the most of them."""
+    spread = result["spread"]
+
+    def range_of(name: str) -> str:
+        least, _, most = spread[name]
+        return f" ({least:.3g} to {most:.3g})" if len(result["pairs"]) > 1 else ""
+
+    said = f"{result['fraction_of_limit']:.1%} of the limit{range_of('entries_per_second')}"
+    for name in ("p50", "p99"):
+        if f"{name}_ratio" in result:
+            said += f", {name} {result[f'{name}_ratio']:.3g} × the limit's{range_of(f'{name}_ratio')}"
+    return said
+
+
+def _generator(result: dict[str, Any]) -> str:
+    loop = result["open_loop"]
+    late = loop["generator_late_us"]
+    said = (
+        f"offered {_rate(loop['offered_per_second'])} entries/s; the generator was late by p50"
+        f" {_duration(late['p50'])}, p99 {_duration(late['p99'])}, at most {_duration(late['max'])}"
+    )
+    left_out = [(result["refused"], "refused"), (loop["not_started"], "not started in time")]
+    return said + "".join(f"; {count:,} {what}" for count, what in left_out if count)
 
 
 def _limit_table(result: dict[str, Any]) -> Table:

@@ -356,10 +356,11 @@ cdef class RaftNode:
         event.kind, event.now_ns, event.message = EVENT_MESSAGE, now_ns, &message
         return self.step(&event)
 
-    def propose(self, uint64_t now_ns, Record record):
+    def propose(self, uint64_t now_ns, Record record, uint64_t proposer=0):
         cdef Event event
         memset(&event, 0, sizeof(event))
         event.kind, event.now_ns, event.batch = EVENT_PROPOSE, now_ns, batch_keep(record.batch)
+        event.peer = proposer
         event.wall_ns = now_ns
         return self.step(&event)
 

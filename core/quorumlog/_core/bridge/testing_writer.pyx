@@ -8,7 +8,7 @@ from quorumlog._core.base.atomics cimport atomic_u32, fence, store_u32
 from quorumlog._core.base.bytes cimport round_up
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.runtime.writer cimport (
-    WRITER_AUTO, WRITER_THREAD, WRITER_URING, Writer, writer_close, writer_completed, writer_event_fd,
+    WRITER_AUTO, WRITER_THREAD, WRITER_URING, Writer, writer_close, writer_completed, writer_event_fd, writer_noticed,
     writer_kind, writer_open, writer_prepare, writer_submit,
 )
 from quorumlog._core.storage.batch cimport (
@@ -85,6 +85,9 @@ cdef class WriterUnderTest:
 
     def event_fd(self) -> int:
         return writer_event_fd(self.writer)
+
+    def noticed(self) -> None:
+        writer_noticed(self.writer)
 
     def prepare(self) -> None:
         writer_prepare(self.writer)

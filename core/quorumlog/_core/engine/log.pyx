@@ -218,9 +218,15 @@ cdef index_t log_last_of_term(const GroupLog* log, term_t term) noexcept nogil:
 cdef Batch* log_batch(const GroupLog* log, index_t index) noexcept nogil:
     if index < log.cached_first or index > log.last or log.cache_count == 0:
         return NULL
-    cdef uint64_t low = 0
     cdef uint64_t high = log.cache_count
+    cdef uint64_t low = high - 1
     cdef uint64_t middle
+    cdef uint64_t step = 1
+    # Nearly all that is asked for lies near the end: gallop from there, then halve what is left.
+    while low > 0 and log.cache[(log.cache_head + low) & log.cache_mask].first > index:
+        high = low
+        low = low - step if low > step else 0
+        step *= 2
     while high - low > 1:
         middle = (low + high) // 2
         if log.cache[(log.cache_head + middle) & log.cache_mask].first <= index:

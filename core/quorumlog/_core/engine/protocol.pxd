@@ -33,7 +33,7 @@ cdef struct Event:
     Batch* batch
     wsn_t wsn
     uint64_t read
-    node_t peer
+    node_t peer                    # of the message, or whose the proposal is (0: not known)
     Batch** batches
     uint32_t batch_count
     int status

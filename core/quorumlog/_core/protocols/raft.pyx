@@ -40,7 +40,7 @@ from quorumlog._core.protocols.raft_repair cimport (
     repair_overdue, repair_turn)
 from quorumlog._core.protocols.raft_replication cimport (
     replication_commit, replication_on_append_reply, replication_on_fetched, replication_on_heartbeat_reply,
-    replication_on_reachable, replication_propose, replication_send_all)
+    replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
@@ -183,7 +183,7 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
             on_message(raft, out, event.message)
     elif event.kind == EVENT_PROPOSE:
         if room:
-            replication_propose(raft, out, event.batch)
+            replication_propose(raft, out, event)
         else:
             outbox_refuse(out, event.batch, ERR_OVERLOADED)
     elif event.kind == EVENT_FLUSHED:
@@ -221,8 +221,10 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_reset_timer(raft)
         return
     if raft.role == ROLE_LEADER:
-        if election_check_quorum(raft, out) and raft.now_ns >= raft.heartbeat_deadline_ns:
-            reads_begin_round(raft, out)
+        if election_check_quorum(raft, out):
+            if raft.now_ns >= raft.heartbeat_deadline_ns:
+                reads_begin_round(raft, out)       # heartbeats carry the commit index too
+            replication_tell_commits(raft, out)
         return
     reads_expire(raft, out)
     if raft.now_ns >= raft.election_deadline_ns:
@@ -269,6 +271,8 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
         else:
             out.deadline_ns = min(raft.heartbeat_deadline_ns,
                                   reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
+            if raft.commit_due_ns != 0:
+                out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:

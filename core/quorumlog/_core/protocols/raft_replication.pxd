@@ -10,11 +10,13 @@ from quorumlog._core.storage.batch cimport Batch
 # A leader of a new term: fresh progress, its blank batch, the first appends and heartbeats.
 cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil
 # EVENT_PROPOSE; takes over the reference.
-cdef void replication_propose(Raft* raft, Outbox* out, Batch* batch) noexcept nogil
+cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil
+# Tells of commits that no append has carried meanwhile.
+cdef void replication_tell_commits(Raft* raft, Outbox* out) noexcept nogil
 # Sends what windows and outbox allow.
 cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil
 cdef void replication_send_all(Raft* raft, Outbox* out) noexcept nogil
-# Commits what a commit quorum has made durable, and tells everybody at once.
+# Commits what a commit quorum has made durable, and tells those whose callers wait at once.
 cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil
 # Leader: a blank batch behind everything; its index.
 cdef index_t replication_barrier(Raft* raft, Outbox* out) noexcept nogil

@@ -12,6 +12,7 @@ from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
     log_append, log_batch, log_last_of_term, log_term)
+from quorumlog._core.engine.membership cimport membership_slot
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, Message
 from quorumlog._core.engine.outbox cimport (
     Outbox, outbox_attach, outbox_fetch, outbox_has_room, outbox_refuse)
@@ -31,6 +32,7 @@ from quorumlog._core.storage.batch cimport (
 cdef enum:
     # Of one message: a frame has 32 MiB and a batch 16, so one batch over this still fits.
     APPEND_BYTES_CEILING = 15 << 20
+    COMMIT_DELAY_NS = 1000000      # how long a commit may wait for an append to carry it
 
 
 cdef uint64_t batch_cost(const Batch* batch) noexcept nogil:
@@ -58,6 +60,8 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.peer_listening[slot] = False
         raft.barrier_asked[slot] = 0
         raft.barriers[slot] = 0
+        raft.commit_wanted[slot] = 0
+    raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
     raft.term_first = raft.log.last + 1
     # Section 8: "each leader commits a blank no-op entry into the log at the start of its term".
@@ -84,7 +88,9 @@ cdef void append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
     raft.verified = raft.log.last
 
 
-cdef void replication_propose(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
+cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
+    cdef Batch* batch = event.batch
+    cdef int slot
     check(batch.kind == KIND_ENTRIES and batch.count >= 1, b"Q-RAFT-21 a proposal has entries")
     if raft.role != ROLE_LEADER:
         outbox_refuse(out, batch, ERR_NOT_LEADER)
@@ -102,6 +108,9 @@ cdef void replication_propose(Raft* raft, Outbox* out, Batch* batch) noexcept no
     batch_stamp(batch)
     append(raft, out, batch)
     batch_drop(batch)
+    slot = membership_slot(&raft.membership, event.peer)
+    if slot >= 0:
+        raft.commit_wanted[slot] = raft.log.last
     replication_send_all(raft, out)
 
 
@@ -385,6 +394,8 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
     if acked <= raft.commit or log_term(raft.log, acked, &term) != OK \
             or (term != raft.term and not mutant(b"commit-by-counting-alone")):
         return
+    if all_told(raft):
+        raft.commit_due_ns = raft.now_ns + COMMIT_DELAY_NS
     replication_commit_to(raft, acked)
     for slot in range(<int>raft.membership.count):
         if slot != raft.self_slot:
@@ -393,11 +404,32 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
     reads_confirm(raft, out)
 
 
+cdef bint all_told(const Raft* raft) noexcept nogil:
+    cdef int slot
+    for slot in range(<int>raft.membership.count):
+        if slot != raft.self_slot and raft.commit_sent[slot] < min(raft.commit, raft.progress[slot].match):
+            return False
+    return True
+
+
+cdef void replication_tell_commits(Raft* raft, Outbox* out) noexcept nogil:
+    cdef int slot
+    if raft.commit_due_ns == 0 or raft.now_ns < raft.commit_due_ns:
+        return
+    raft.commit_due_ns = 0
+    for slot in range(<int>raft.membership.count):
+        if slot != raft.self_slot:
+            send_commit(raft, out, slot)
+
+
 cdef void send_commit(Raft* raft, Outbox* out, int slot) noexcept nogil:
-    """Those that nothing else tells: a caller may wait there."""
+    """Those that nothing else tells.  At once where a caller waits for it; otherwise the next append may
+    carry it for nothing (ADR 0014)."""
     cdef index_t commit = min(raft.commit, raft.progress[slot].match)
     cdef Message* message
     if commit <= raft.commit_sent[slot] or not raft.progress[slot].reachable:
+        return
+    if raft.now_ns < raft.commit_due_ns and raft.commit_wanted[slot] <= raft.commit_sent[slot]:
         return
     message = raft_message(raft, out, RAFT_COMMIT, raft.membership.nodes[slot])
     (<CommitFields*>message.fields).commit = commit

@@ -178,6 +178,8 @@ cdef struct Raft:
     # Leader
     Progress progress[NODES_MAX]   # by slot
     index_t commit_sent[NODES_MAX]
+    index_t commit_wanted[NODES_MAX]   # callers wait there for what is committed up to here
+    uint64_t commit_due_ns             # when the others are told of a commit that nothing else told them; 0: all are
     index_t term_first             # first index of the own term
     uint64_t uncommitted_bytes     # proposed in this term, not committed
     uint64_t heartbeat_deadline_ns

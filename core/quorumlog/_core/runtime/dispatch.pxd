@@ -13,7 +13,7 @@ from libc.stdint cimport uint64_t
 cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nogil
 cdef void group_time(Node* node, HostedGroup* hosted) noexcept nogil
 # Proposes a batch (its reference is taken over): OK, or why the protocol refused it.
-cdef int group_propose(Node* node, HostedGroup* hosted, Batch* batch) noexcept nogil
+cdef int group_propose(Node* node, HostedGroup* hosted, Batch* batch, node_t proposer) noexcept nogil
 # Reads one span of cold batches that the protocol asked for, and hands it over.
 cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil
 # `wsn` and all before it are durable: tell the groups, let held messages go.

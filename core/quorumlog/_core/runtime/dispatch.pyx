@@ -4,7 +4,7 @@ from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wa
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
-from quorumlog._core.base.types cimport NODES_MAX, index_t, wsn_t
+from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.message cimport message_drop_batches
 from quorumlog._core.engine.outbox cimport Fetch, Outbox, outbox_clear
@@ -213,11 +213,12 @@ cdef void group_time(Node* node, HostedGroup* hosted) noexcept nogil:
     group_step(node, hosted, &event)
 
 
-cdef int group_propose(Node* node, HostedGroup* hosted, Batch* batch) noexcept nogil:
+cdef int group_propose(Node* node, HostedGroup* hosted, Batch* batch, node_t proposer) noexcept nogil:
     cdef Event event
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_PROPOSE
     event.batch = batch
+    event.peer = proposer
     hosted.refusal = OK
     group_step(node, hosted, &event)
     return hosted.refusal

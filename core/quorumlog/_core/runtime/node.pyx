@@ -18,7 +18,7 @@ from quorumlog._core.runtime.reactor cimport (
 from quorumlog._core.runtime.scrubber cimport scrubber_start, scrubber_stop
 from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
-from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_open
+from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_noticed, writer_open
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 from quorumlog._core.storage.files cimport Files, system_files
 from quorumlog._core.storage.identity cimport (
@@ -67,9 +67,7 @@ cdef void on_event(void* context, uint32_t events, uint64_t now_ns) noexcept nog
 
 
 cdef void on_writer(void* context, uint32_t events, uint64_t now_ns) noexcept nogil:
-    cdef Node* node = <Node*>context
-    cdef uint64_t count
-    cdef ssize_t _got = read(writer_event_fd(node.writer), &count, 8)      # the turn collects what completed
+    writer_noticed((<Node*>context).writer)        # the turn collects what completed
 
 
 cdef bint accept_incarnation(void* context, node_t peer, uint64_t incarnation) noexcept nogil:

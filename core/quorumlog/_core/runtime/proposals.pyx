@@ -121,7 +121,7 @@ cdef int propose_here(Node* node, HostedGroup* hosted, Proposal* proposal) noexc
             return ERR_MEMORY
         batch_drop(proposal.batch)
         proposal.batch = batch
-    return group_propose(node, hosted, batch_keep(batch))
+    return group_propose(node, hosted, batch_keep(batch), node.identity.node)
 
 
 cdef int forward_some(Node* node, HostedGroup* hosted, node_t leader) noexcept nogil:
@@ -280,7 +280,7 @@ cdef void proposals_forwarded(Node* node, HostedGroup* hosted, const Message* me
             refuse_forward(node, hosted, message, batch.session, known.next, ERR_MEMORY)
             return
         batch.stamped = 0            # only this message refers to it
-        status = group_propose(node, hosted, batch_keep(batch))
+        status = group_propose(node, hosted, batch_keep(batch), message.sender)
         if status != OK:
             refuse_forward(node, hosted, message, batch.session, batch.sequence, status)
             return

@@ -389,8 +389,9 @@ cdef void* reactor_body(void* context) noexcept nogil:
             relieve_pool(node)
             busy = run_groups(node) or busy
         if not load_u32(&node.failure):
-            plan_writes(node)
+            # Peers first: a commit waits for the way there and back and their disk, the own disk is nearer.
             transport_flush(node.transport, node.now_ns)
+            plan_writes(node)
         wait_for_events(node, busy)
     drain_writes(node)
     return NULL

@@ -30,8 +30,8 @@ cdef struct Uring:
 
 
 # 0, or -errno: -ENOSYS, -EPERM, -EACCES or -EOPNOTSUPP where this kernel or its rules don't allow it.
-# `event_fd` becomes readable with every completion.
-cdef int uring_open(Uring* ring, int event_fd) noexcept nogil
+# The ring's descriptor is readable as long as there are completions to take.
+cdef int uring_open(Uring* ring) noexcept nogil
 # Nothing may be outstanding.
 cdef void uring_close(Uring* ring) noexcept nogil
 # Submits parts at `offset`, then a sync if asked for.  0, or -errno and nothing was submitted.  The parts

@@ -106,7 +106,6 @@ cdef extern from *:
         int32_t res
     int setup "ql_uring_setup"(uint32_t entries, Params* params) noexcept nogil
     int enter "ql_uring_enter"(int fd, uint32_t submit, uint32_t wait) noexcept nogil
-    int register_ "ql_uring_register"(int fd, uint32_t opcode, void* argument, uint32_t count) noexcept nogil
     void* map_ "ql_uring_map"(int fd, size_t size, long long offset) noexcept nogil
     void prepare "ql_uring_prepare"(SubmissionEntry* sqe, int opcode, int fd, const void* address,
                                     uint32_t length, uint64_t offset, uint32_t fsync_flags, uint32_t flags,
@@ -114,7 +113,7 @@ cdef extern from *:
     uint32_t load_shared "ql_uring_load"(const uint32_t*) noexcept nogil
     void store_shared "ql_uring_store"(uint32_t*, uint32_t) noexcept nogil
     enum:
-        IORING_REGISTER_EVENTFD, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_FSYNC_DATASYNC
+        IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_FSYNC_DATASYNC
         IOSQE_IO_LINK, IOSQE_ASYNC, IOSQE_CQE_SKIP_SUCCESS
         IORING_OFF_SQ_RING, IORING_OFF_SQES
 
@@ -134,7 +133,7 @@ cdef enum:
     ASYNC_BYTES = 256 << 10        # from here on the copying is left to a worker of the kernel
 
 
-cdef int uring_open(Uring* ring, int event_fd) noexcept nogil:
+cdef int uring_open(Uring* ring) noexcept nogil:
     cdef Params params
     cdef size_t cq_bytes
     cdef int result
@@ -150,12 +149,9 @@ cdef int uring_open(Uring* ring, int event_fd) noexcept nogil:
     ring.ring = map_(ring.fd, ring.ring_bytes, IORING_OFF_SQ_RING)
     ring.entries_bytes = params.sq_entries * sizeof(SubmissionEntry)
     ring.entries = map_(ring.fd, ring.entries_bytes, IORING_OFF_SQES)
-    result = -ENOMEM
-    if ring.ring != NULL and ring.entries != NULL:
-        result = register_(ring.fd, IORING_REGISTER_EVENTFD, &event_fd, 1)
-    if result < 0:
+    if ring.ring == NULL or ring.entries == NULL:
         uring_close(ring)
-        return result
+        return -ENOMEM
     ring.sq_head = <uint32_t*>(<char*>ring.ring + params.sq_off.head)
     ring.sq_tail = <uint32_t*>(<char*>ring.ring + params.sq_off.tail)
     ring.sq_array = <uint32_t*>(<char*>ring.ring + params.sq_off.array)

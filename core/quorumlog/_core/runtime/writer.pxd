@@ -2,9 +2,10 @@
 
     writer_submit    a plan from wal_plan, in order; at most two outstanding
     writer_completed the result of one of them, if there is one
-The event descriptor becomes readable when a completion arrives (thread: written only if the
-reactor says it sleeps; io_uring: registered with the ring, and a wait may also end in EINTR when
-the kernel has work to finish on the thread's behalf).  io_uring goes past the table of file calls:
+The event descriptor becomes readable when a completion arrives (thread: an eventfd, written only
+if the reactor says it sleeps; io_uring: the ring itself, readable until the completion is taken; a wait
+may also end in EINTR when the kernel has work to finish on the thread's behalf).  What was completed
+within writer_submit is told by nothing: look once more before you block.  io_uring goes past the table of file calls:
 a log over any other than the system's takes the thread.  The writer also owns the thread that
 prepares spare segments at low priority.
 """
@@ -29,6 +30,8 @@ cdef int writer_open(Wal* wal, int kind, atomic_u32* sleeping, Writer** out) noe
 # the kernel gave up when that thread ended is carried out here.
 cdef void writer_close(Writer* writer) noexcept nogil
 cdef int writer_event_fd(const Writer* writer) noexcept nogil
+# The descriptor was seen readable.
+cdef void writer_noticed(Writer* writer) noexcept nogil
 cdef int writer_kind(const Writer* writer) noexcept nogil
 cdef void writer_submit(Writer* writer, const WritePlan* plan) noexcept nogil
 # True and number/error (0 or a positive errno) of a completed plan, else False.

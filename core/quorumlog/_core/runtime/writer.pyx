@@ -28,6 +28,7 @@ cdef extern from "<sys/eventfd.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
+    ssize_t c_read "read"(int fd, void* data, size_t size)
     ssize_t c_write "write"(int fd, const void* data, size_t size)
 
 cdef enum SlotState:
@@ -80,16 +81,12 @@ cdef void carry_out(Writer* writer, Slot* slot) noexcept nogil:
         slot.error = writer.failed = wal_execute(writer.wal, &slot.plan)
 
 
-cdef void signal(Writer* writer) noexcept nogil:
-    cdef uint64_t one = 1
-    cdef ssize_t _put = c_write(writer.event_fd, &one, 8)      # fails only when it is readable anyway
-
-
 cdef void tell_reactor(Writer* writer) noexcept nogil:
     """It stores `sleeping`, fences, looks at `results`; we stored a result, fence, look at `sleeping`."""
+    cdef uint64_t one = 1
     fence()
     if load_u32(writer.sleeping):
-        signal(writer)
+        c_write(writer.event_fd, &one, 8)          # fails only when it is readable anyway
 
 
 cdef void* write_plans(void* argument) noexcept nogil:
@@ -236,7 +233,7 @@ cdef int open_uring(Writer* writer, int kind) noexcept nogil:
     writer.kind = WRITER_THREAD
     if kind == WRITER_THREAD:
         return OK
-    if uring_open(&writer.uring, writer.event_fd) == 0:
+    if uring_open(&writer.uring) == 0:
         writer.kind = WRITER_URING
         return OK
     return OK if kind == WRITER_AUTO else ERR_USAGE
@@ -302,7 +299,13 @@ cdef void writer_close(Writer* writer) noexcept nogil:
 
 
 cdef int writer_event_fd(const Writer* writer) noexcept nogil:
-    return writer.event_fd
+    return writer.uring.fd if writer.kind == WRITER_URING else writer.event_fd
+
+
+cdef void writer_noticed(Writer* writer) noexcept nogil:
+    cdef uint64_t count
+    if writer.kind == WRITER_THREAD:
+        c_read(writer.event_fd, &count, 8)
 
 
 cdef int writer_kind(const Writer* writer) noexcept nogil:
@@ -331,8 +334,6 @@ cdef void writer_submit(Writer* writer, const WritePlan* plan) noexcept nogil:
     else:
         begin(writer, slot)
         go_on(writer)
-    if slot.state == SLOT_DONE:                    # without the kernel, which would have told
-        signal(writer)
 
 
 cdef bint writer_completed(Writer* writer, uint64_t* number, int* error) noexcept nogil:
