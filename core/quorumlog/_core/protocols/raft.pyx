@@ -177,7 +177,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
-    admission_turn(raft, out)
+    if raft.listening:
+        admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
         if room:                       # without memory it is as if the message had been lost
             on_message(raft, out, event.message)
@@ -198,16 +199,17 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
-    if raft.faults.count > 0 and (raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE):
-        election_follow(raft, out, 0)  # found on the way
-    repair_turn(raft, out)
+    if raft.faults.count > 0:
+        if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
+            election_follow(raft, out, 0)      # found on the way
+        repair_turn(raft, out)
     finish(raft, out)
 
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef bint repaired
     raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
-    repaired = repair_on_flushed(raft)
+    repaired = raft.faults.count > 0 and repair_on_flushed(raft)
     if (log_flush(raft.log, raft.flushed_wsn) or repaired) and raft.role == ROLE_LEADER:
         replication_commit(raft, out)
         if repaired:
@@ -216,7 +218,7 @@ cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil
 
 
 cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
-    if raft.role == ROLE_LEADER and repair_overdue(raft):
+    if raft.faults.count > 0 and raft.role == ROLE_LEADER and repair_overdue(raft):
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
@@ -264,7 +266,8 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
         check2(raft.hard_state_wsn <= raft.flushed_wsn or out.messages[i].after_io >= raft.hard_state_wsn,
                b"Q-RAFT-63 a message waits for its term", out.messages[i].kind, out.messages[i].after_io)
     out.commit = raft.commit
-    out.faulty_first = faults_first(&raft.faults)
+    if raft.faults.count > 0:
+        out.faulty_first = faults_first(&raft.faults)
     if raft.role == ROLE_LEADER:
         if raft.membership.count == 1:
             out.deadline_ns = 0        # nobody to tell, nobody to lose

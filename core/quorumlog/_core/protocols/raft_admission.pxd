@@ -29,5 +29,5 @@ cdef void admission_on_barrier(Raft* raft, Outbox* out, int slot, const Message*
 cdef bint admission_on_reply(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # A new term: its leader has to be asked anew.
 cdef void admission_new_term(Raft* raft) noexcept nogil
-# Begins a step: enters the group if all is there.
+# Listening: begins a step, and enters the group if all is there.
 cdef void admission_turn(Raft* raft, Outbox* out) noexcept nogil

@@ -20,7 +20,7 @@ cdef void admission_new_term(Raft* raft) noexcept nogil:
 
 cdef void admission_ask(Raft* raft, Outbox* out) noexcept nogil:
     cdef Message* message
-    if not raft.listening or raft.barrier != 0 or raft.leader == 0:
+    if raft.barrier != 0 or raft.leader == 0:
         return
     if raft.barrier_request == 0:
         # Of this life alone: an answer to an earlier one's question is no barrier for it.
@@ -63,7 +63,7 @@ cdef bint holds_the_barrier(const Raft* raft) noexcept nogil:
 
 
 cdef void admission_turn(Raft* raft, Outbox* out) noexcept nogil:
-    if not raft.listening or not holds_the_barrier(raft) or raft.faults.count > 0 \
+    if not holds_the_barrier(raft) or raft.faults.count > 0 \
             or raft.spare_count <= SPARES_PER_STEP:
         return
     check2(raft.role == ROLE_FOLLOWER and raft.leader != 0,

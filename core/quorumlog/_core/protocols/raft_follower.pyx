@@ -76,7 +76,8 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     said.commit = raft.verified
     said.sent_ns = fields.sent_ns
     said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
-    admission_ask(raft, out)
+    if raft.listening:
+        admission_ask(raft, out)
     return True
 
 
@@ -215,7 +216,8 @@ cdef void accept(Raft* raft, Outbox* out, const Message* message, index_t match)
     # What this request covered, not where the log ends (A-R5), and not before it is durable.
     fields.match = match if not mutant(b"ack-the-last-index") else raft.log.last
     fields.prev_index = (<const AppendFields*>message.fields).prev_index
-    fields.withheld = fields.match - acknowledged(raft, fields.match)
+    if raft.faults.count > 0 or raft.listening:
+        fields.withheld = fields.match - acknowledged(raft, fields.match)
     if match >= raft.log.first:
         check2(match <= raft.log.last, b"Q-RAFT-50 only what is in the log is acknowledged", match,
                raft.log.last)

@@ -265,7 +265,9 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
         progress_to_stream(p)
     else:
         progress_acked(p, match, raft.now_ns)
-    count_acknowledged(raft, slot, replication_batch_end(raft, reply.match - reply.withheld))
+    if reply.withheld != 0:
+        match = replication_batch_end(raft, reply.match - reply.withheld)
+    count_acknowledged(raft, slot, match)
     replication_commit(raft, out)
     replication_send(raft, out, slot)
     send_commit(raft, out, slot)
@@ -382,7 +384,9 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
         match[slot] = 0
     for slot in range(<int>raft.membership.count):
         # Its own disk is an acker like any other (A-R17, A-R18).
-        match[slot] = repair_intact(raft, raft.log.flushed) if slot == raft.self_slot else raft.counted[slot]
+        match[slot] = raft.log.flushed if slot == raft.self_slot else raft.counted[slot]
+        if raft.faults.count > 0 and slot == raft.self_slot:
+            match[slot] = repair_intact(raft, raft.log.flushed)
         if mutant(b"own-append-counts-at-once") and slot == raft.self_slot:
             match[slot] = raft.log.last
     acked = acked_index(&raft.membership.quorum, match)
