@@ -11,6 +11,7 @@ See README.md, and ARCHITECTURE.md for what lies below.
 
 from __future__ import annotations
 
+from quorumlog import aio
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.cluster import LocalCluster
 from quorumlog.errors import (
@@ -27,6 +28,7 @@ from quorumlog.errors import (
     Overloaded,
     PeerError,
     ProposalTimeout,
+    QueriesFailed,
     QuorumlogError,
     ReadTimeout,
     Rejected,
@@ -72,6 +74,7 @@ __all__ = [
     "PeerError",
     "PeerStatus",
     "ProposalTimeout",
+    "QueriesFailed",
     "QuorumlogError",
     "RaftOptions",
     "ReadTimeout",
@@ -89,4 +92,5 @@ __all__ = [
     "WalStatus",
     "Withdrawn",
     "__version__",
+    "aio",
 ]

@@ -6,6 +6,8 @@ trying the same call again can succeed.  Timeouts are also `TimeoutError`.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "Closed",
     "Compacted",
@@ -20,6 +22,7 @@ __all__ = [
     "Overloaded",
     "PeerError",
     "ProposalTimeout",
+    "QueriesFailed",
     "QuorumlogError",
     "ReadTimeout",
     "Rejected",
@@ -131,6 +134,20 @@ class ReadTimeout(QuorumlogError, TimeoutError):
     """A read, a wait or a status was not answered in time; nothing was changed by it."""
 
     retryable = True
+
+
+class QueriesFailed(QuorumlogError):
+    """Some queries of a `read_many` raised; the first exception is the `__cause__`.
+
+    Attributes:
+        answers: in the order of the questions; in the place of a failed one its exception.
+        positions: of the failed ones, rising.
+    """
+
+    def __init__(self, message: str, answers: list[Any], positions: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.answers = answers
+        self.positions = positions
 
 
 class PeerError(QuorumlogError):

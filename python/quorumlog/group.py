@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
+from quorumlog._core.bridge import reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
 
@@ -75,6 +76,13 @@ class GroupStatus:
     peers: tuple[PeerStatus, ...]
 
 
+def is_linearizable(consistency: Consistency) -> bool:
+    """Raises UsageError when it is neither of the two."""
+    if consistency not in (LINEARIZABLE, STALE):
+        raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE or STALE")
+    return consistency == LINEARIZABLE
+
+
 class Group:
     """A handle on one group of a node.  All methods may be called from any thread."""
 
@@ -140,21 +148,40 @@ class Group:
 
         Raises:
             ReadTimeout: no answer in time; nothing was changed.
+            Overloaded: 65,536 reads of the group wait for their answers; `limit` is this number.
+            ReplicaStopped: this node's state machine has stopped.
+            What `query` raised.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if consistency == LINEARIZABLE:
-            index = self.read_barrier(timeout=timeout)
-        elif consistency == STALE:
-            index = 0
-        else:
-            raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE or STALE")
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return self._core.query(index, question, left)
+        return reads.read(self._core, question, is_linearizable(consistency), timeout)
+
+    def read_many(
+        self,
+        questions: Collection[Any],
+        consistency: Consistency = LINEARIZABLE,
+        timeout: float | None = 5.0,
+    ) -> Sequence[Any]:
+        """Asks the state machine of this node many questions: one confirmation for all, one state.
+
+        They are answered on the applier thread between two batches, all from the same state, in one go:
+        other groups of this node wait meanwhile.
+
+        Args:
+            questions: a list, an array or the like; handed to `StateMachine.query_many` if the machine defines
+                it, else one by one to `query`.
+            consistency, timeout: as for `read`.
+
+        Returns:
+            The answers, in order: what `query_many` returned, else a list.
+
+        Raises:
+            QueriesFailed: `query` raised for some; `answers` holds all the others.
+            ReadTimeout: no answers in time; nothing was changed.
+        """
+        return reads.read_many(self._core, questions, is_linearizable(consistency), timeout)
 
     def read_barrier(self, timeout: float | None = 5.0) -> int:
         """An index that covers every write acknowledged before the call, by one quorum round."""
-        index: int = self._core.read_index(timeout)
-        return index
+        return reads.read_barrier(self._core, timeout)
 
     def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
         """Waits until this node has applied `index`."""
@@ -185,7 +212,10 @@ class Group:
 
     def status(self, timeout: float = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
-        raw = self._core.status(timeout)
+        return self.status_of(self._core.status(timeout))
+
+    def status_of(self, raw: dict[str, Any]) -> GroupStatus:
+        """From the core's own form, with names in place of ids."""
         name_of = self._node.name_of
         raw["role"] = ROLES.get(raw["role"], "unknown")
         raw["leader"] = name_of(raw["leader"])
@@ -199,6 +229,11 @@ class Group:
             for peer in raw["peers"]
         )
         return GroupStatus(**raw)
+
+    @property
+    def node_name(self) -> str:
+        """Name of the node whose group this is."""
+        return self._node.name
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r} on {self._node.name!r}>"

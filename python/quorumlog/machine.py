@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from quorumlog._core.bridge.batch import BatchView as Batch
@@ -37,3 +38,17 @@ class StateMachine:
     def query(self, question: Any) -> Any:
         """Answers `group.read(question)`; runs between batches and must not change the state."""
         raise TypeError(f"{type(self).__name__} must define query(question) to be read")
+
+    def query_many(self, questions: Collection[Any]) -> Any:
+        """Answers `group.read_many(questions)` at once, for instance by NumPy; runs like `query`.
+
+        By default `query` is asked for each, and an exception of one costs the others nothing.  What an own
+        `query_many` raises goes to the reader of all of them.
+
+        Args:
+            questions: as the reader gave them: a list, an array or the like.
+
+        Returns:
+            One answer for each, in order: a list or an array. The reader gets it as it is, so no view of the state.
+        """
+        return [self.query(question) for question in questions]

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from quorumlog._core.bridge import directory, groups
 from quorumlog._core.bridge.node import NodeCore
@@ -106,6 +106,14 @@ class NodeStatus:
     scrub_faults: int
     faults_found: int
     faults_repaired: int
+
+
+def status_of(raw: dict[str, Any]) -> NodeStatus:
+    """From the core's own form."""
+    raw["wal"] = WalStatus(**raw["wal"])
+    raw["transport"] = TransportStatus(**raw["transport"])
+    raw["writer"] = {1: "thread", 2: "io_uring"}.get(raw["writer"], "unknown")
+    return NodeStatus(**raw)
 
 
 def parse_address(text: str, *, allow_plaintext: bool) -> tuple[str, int]:
@@ -386,11 +394,7 @@ class Node:
 
     def status(self, timeout: float = 5.0) -> NodeStatus:
         """Counters of the log, the connections and the reactor."""
-        raw = self._core.status(timeout)
-        raw["wal"] = WalStatus(**raw["wal"])
-        raw["transport"] = TransportStatus(**raw["transport"])
-        raw["writer"] = {1: "thread", 2: "io_uring"}.get(raw["writer"], "unknown")
-        return NodeStatus(**raw)
+        return status_of(self._core.status(timeout))
 
     def close(self) -> None:
         """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left.

@@ -42,6 +42,8 @@ def bench(*arguments: str) -> tuple[str, dict[str, Any]]:
         ("batch", "--threads", "none"),
         ("submit", "--threads", "python"),
         ("single", "--threads", "python"),
+        ("aio", "--processes", "python"),
+        ("aio", "--threads", "none"),
     ],
 )
 def test_each_mode_and_shape_verifies(mode: str, shape: str, machine: str, tmp_path: Path) -> None:
@@ -62,6 +64,21 @@ def test_each_mode_and_shape_verifies(mode: str, shape: str, machine: str, tmp_p
     assert 0 < result["entries"] <= result["acknowledged_entries"]
     assert result["syncs_per_second"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("tasks", "window"), [(1, 2048), (3, 512), (0, 300), (300, 0)])
+def test_coroutines_in_each_shape_verify(loop: str, tasks: int, window: int, tmp_path: Path) -> None:
+    _, result = bench(
+        *("cluster", "--mode", "aio", "--threads", "--nodes", "1", "--loop", loop, "--seconds", "0.3"),
+        *("--tasks", str(tasks), "--window", str(window), "--directory", str(tmp_path), "--json"),
+    )
+    assert result["verified"] is True, result
+    assert (result["loop"], result["tasks"]) == (loop, tasks)
+    assert result["window"] == max(1, tasks) * (window or 1)
+    assert result["unknown"] == 0
+    assert 0 < result["entries"] <= result["acknowledged_entries"]
 
 
 @pytest.mark.processes
@@ -114,6 +131,7 @@ def test_limit_prints_a_table_and_the_object() -> None:
         ({"window": -1}, "--window -1"),
         ({"rate": -2.0}, "--rate -2.0"),
         ({"rate": 9.0, "window": 2}, "choose one"),
+        ({"tasks": -1}, "--tasks -1"),
     ],
 )
 def test_options_out_of_bounds_are_refused_before_anything_starts(options: dict[str, Any], said: str) -> None:

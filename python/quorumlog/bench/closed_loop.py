@@ -19,9 +19,6 @@ import quorumlog as ql
 from quorumlog.bench.load import ANSWER_SECONDS, LoadRun
 from quorumlog.bench.payloads import stamp_bytes, template
 
-# How often submit(bytes) is called between two looks at the answers.
-SUBMITS_PER_TURN = 64
-
 
 def drive_single(run: LoadRun) -> None:
     """propose(bytes), one after the other."""
@@ -44,11 +41,6 @@ def drive_single(run: LoadRun) -> None:
         stamp += 1
 
     run.timed(step)
-
-
-def drive_submit(run: LoadRun) -> None:
-    """submit(bytes), one entry a call, a window of them in flight."""
-    Pipeline(run, submit_one(run), SUBMITS_PER_TURN, 1).drive()
 
 
 def drive_batch(run: LoadRun) -> None:

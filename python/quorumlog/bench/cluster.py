@@ -158,6 +158,7 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "batch_entries": options.entries_per_batch,
         "window": load["window"],
         **({"open_loop": load["open_loop"]} if load["open_loop"] else {}),
+        **({"loop": options.loop, "tasks": options.tasks} if options.mode == "aio" else {}),
         "seconds": round(seconds, 3),
         "entries": load["entries"],
         "entries_per_second": round(load["entries"] / seconds, 1),

@@ -15,6 +15,7 @@ PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 RARE_PERCENTILES = {"p9999": 99.99}
 
 # What was acknowledged: the number stamped into a proposal, its first index, how many entries.
+Numbers = Any  # a list or an array of integers
 ACKNOWLEDGED = np.dtype([("stamp", "<u8"), ("index", "<u8"), ("count", "<u4")])
 
 
@@ -27,11 +28,11 @@ class Measured:
     refused: int = 0
     seconds: float = 0.0
     not_started: int = 0  # of an open loop: due in the measured time, but not called in it
-    latencies_ns: list[int] = field(default_factory=list)
+    latencies_ns: Numbers = field(default_factory=list)
     lateness_ns: list[int] = field(default_factory=list)  # of an open loop
-    stamps: list[int] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    stamps: Numbers = field(default_factory=list)
+    indexes: Numbers = field(default_factory=list)
+    counts: Numbers = field(default_factory=list)
 
     def acknowledged(self) -> npt.NDArray[Any]:
         rows = np.empty(len(self.stamps), ACKNOWLEDGED)
@@ -47,14 +48,14 @@ class Measured:
         return {**percentiles_us(self.lateness_ns), "max": round(worst, 1)}
 
 
-def percentiles_us(values_ns: list[int]) -> dict[str, float]:
+def percentiles_us(values_ns: Numbers) -> dict[str, float]:
     """p50, p90, p99, p99.9, and p99.99 (`p9999`) if there are enough samples; zeros when there are none."""
     wanted = dict(PERCENTILES)
     for name, percent in RARE_PERCENTILES.items():
         # The share as a fraction of ten thousand: 1 - 0.9999 in floating point is a little less.
         if len(values_ns) * round(1e4 - percent * 100) >= SAMPLES_BEYOND * 10_000:
             wanted[name] = percent
-    if not values_ns:
+    if not len(values_ns):
         return dict.fromkeys(wanted, 0.0)
     found = np.percentile(np.asarray(values_ns), list(wanted.values())) / 1000
     return {name: round(float(value), 1) for name, value in zip(wanted, found, strict=True)}

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quorumlog.bench.closed_loop import drive_batch, drive_single, drive_submit
+from quorumlog.bench.aio_load import drive_aio
+from quorumlog.bench.closed_loop import drive_batch, drive_single
 from quorumlog.bench.load import LoadRun
 from quorumlog.bench.open_loop import drive_open
 from quorumlog.bench.options import LoadOptions, Mode
+from quorumlog.bench.waves import drive_waves
 
 CLOSED_LOOP = "closed loop: from before the proposing call to the answer seen by the one loading thread"
+WAVES = "closed loop: of a wave of 256 calls, from before its first to its last answer seen, for each of them"
+AIO = "closed loop: from before the call to the coroutine with its answer; with a window, by waves of 256"
 OPEN_LOOP = (
     "open loop: from when the proposal was due to the answer seen by the loading thread, for all that fell due"
 )
@@ -30,8 +34,9 @@ class LoadMode:
 
 LOAD_MODES: dict[Mode, LoadMode] = {
     "batch": LoadMode(drive_batch, CLOSED_LOOP),
-    "submit": LoadMode(drive_submit, CLOSED_LOOP),
+    "submit": LoadMode(drive_waves, WAVES),
     "single": LoadMode(drive_single, CLOSED_LOOP),
+    "aio": LoadMode(drive_aio, AIO),
 }
 
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-Mode = Literal["batch", "submit", "single"]
+Mode = Literal["batch", "submit", "single", "aio"]
 Shape = Literal["processes", "threads"]
 Machine = Literal["none", "python"]
+Loop = Literal["asyncio", "uvloop"]
 
-MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+MODES: tuple[Mode, ...] = ("batch", "submit", "single", "aio")
 # Modes that `--rate` can drive (`open_loop.py`).
 OPEN_LOOP_MODES: tuple[Mode, ...] = ("batch", "submit", "single")
+LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop")
 SHAPES: tuple[Shape, ...] = ("processes", "threads")
 MACHINES: tuple[Machine, ...] = ("none", "python")
 
@@ -20,6 +22,7 @@ BODY_BYTES_MAX = 16 << 20
 ENTRIES_MAX = 1 << 20
 WINDOW_BYTES = 4 << 20
 SUBMIT_WINDOW = 16384
+AIO_TASKS_ALIVE = 10_000
 
 
 class BadOptions(ValueError):
@@ -36,6 +39,8 @@ class LoadOptions:
     seconds: float
     window: int = 0
     rate: float = 0.0
+    loop: Loop = "asyncio"
+    tasks: int = 10_000
 
     @property
     def entries_per_call(self) -> int:
@@ -47,6 +52,8 @@ class LoadOptions:
             return 1
         if self.rate:
             return 0
+        if self.mode == "aio":
+            return max(1, self.tasks) * max(1, self.window) if self.tasks else self.window or AIO_TASKS_ALIVE
         if self.window:
             return self.window
         if self.mode == "submit":
@@ -65,6 +72,7 @@ class BenchOptions:
     `batch` is the number of entries of one `submit_many` (mode batch); `window` how many
     submissions are kept in flight (0: a default by mode, see `LoadOptions.window_of`).  With a `rate`
     the load is an open loop of so many entries a second (`open_loop.py`), and no window bounds it.
+    `loop` and `tasks` are of mode aio (`aio_load.py`).
     """
 
     protocol: str = "raft"
@@ -79,6 +87,8 @@ class BenchOptions:
     rate: float = 0.0
     writer: str = "auto"
     directory: Path | None = field(default=None)
+    loop: Loop = "asyncio"
+    tasks: int = 10_000
 
     def __post_init__(self) -> None:
         self._require(self.protocol == "raft", f"--protocol {self.protocol}: only raft is there")
@@ -104,6 +114,8 @@ class BenchOptions:
         self._require(
             not (self.rate and self.window), "--rate and --window: an open loop has no window, choose one"
         )
+        self._require(self.loop in LOOPS, f"--loop {self.loop}: one of {', '.join(LOOPS)}")
+        self._require(0 <= self.tasks <= 1 << 20, f"--tasks {self.tasks}: 0 to 1048576")
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
             f"--writer {self.writer}: auto, thread or io_uring",

@@ -7,6 +7,7 @@ import sys
 import click
 
 import quorumlog
+from quorumlog.cli import bench_service as bench_service  # adds commands to `bench`
 from quorumlog.cli.bench import bench
 from quorumlog.cli.demo import demo
 from quorumlog.cli.doctor import doctor

@@ -13,7 +13,7 @@ from rich.table import Table
 from quorumlog.bench import limit as limit_program
 from quorumlog.bench.cluster import run_cluster
 from quorumlog.bench.limit import LimitUnavailable, run_limit
-from quorumlog.bench.options import MACHINES, MODES, BadOptions, BenchOptions
+from quorumlog.bench.options import LOOPS, MACHINES, MODES, BadOptions, BenchOptions
 from quorumlog.bench.pairs import run_with_limit
 from quorumlog.cli.bench_instructions import instructions
 from quorumlog.cli.bench_series import draw, scaling, sweep
@@ -46,6 +46,13 @@ for command in (instructions, scaling, sweep, draw):
     "--rate",
     default=0.0,
     help="An open loop: so many entries a second are due at fixed times, and latency counts from when they were due.",
+)
+@click.option("--loop", type=click.Choice(LOOPS), default="asyncio", show_default=True, help="Mode aio.")
+@click.option(
+    "--tasks",
+    default=10_000,
+    show_default=True,
+    help="Mode aio: tasks that each propose in a loop, or keep --window futures; 0: one per command.",
 )
 @click.option("--writer", default="auto", show_default=True, help="auto, thread or io_uring.")
 @click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")

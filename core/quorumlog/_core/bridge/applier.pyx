@@ -10,7 +10,8 @@ from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_NOT_FOUND, ERR_STOPPED, OK
 from quorumlog._core.bridge.batch cimport BatchView, pinned_bytes, view_of
 from quorumlog._core.bridge.errors cimport simple_error
-from quorumlog._core.bridge.node cimport GroupCore, NodeCore, Query
+from quorumlog._core.bridge.node cimport GroupCore, NodeCore
+from quorumlog._core.bridge.reads cimport answer_reads
 from quorumlog._core.bridge.submission cimport attach_result
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.engine.sessions cimport ADMIT_APPLY
@@ -18,10 +19,12 @@ from quorumlog._core.runtime.apply cimport (
     Apply, apply_done, apply_next, apply_receipt, apply_settle, apply_stop)
 from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.node_state cimport Node
+from quorumlog._core.runtime.reads cimport ReadList, reads_wake
 from quorumlog._core.storage.batch cimport (
     KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, pool_open)
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 
 import logging
 
@@ -61,8 +64,6 @@ cdef int stop_replica(GroupCore group, int status, str text, uint64_t index, obj
     group.stopped_error = (text, index)
     apply_stop(&group.hosted.apply, status)
     node_wake(group.core.node)           # it settles what waits
-    for query in drain(group):
-        query.finish(None, errors.ReplicaStopped(text, index))
     try:
         logger.error("%s", text, exc_info=error)
     except BaseException:
@@ -96,19 +97,6 @@ cdef BatchView view_for(GroupCore group, Batch* batch):
     return view
 
 
-cdef object stopped_reason(GroupCore group):
-    """A replica is stopped by its machine, or with its node."""
-    if group.stopped_error is None:
-        return errors.Closed("the node was closed")
-    return errors.ReplicaStopped(*group.stopped_error)
-
-
-cdef list drain(GroupCore group):
-    taken = list(group.queries)
-    group.queries.clear()
-    return taken
-
-
 cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     """Applies or skips the batch at hand; -1 never: a failing machine stops its replica."""
     cdef Receipt* receipt
@@ -132,7 +120,7 @@ cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     return 0
 
 
-cdef bint apply_some(GroupCore group) except -1:
+cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
     """Everything this group has, for at most TURN_NS; True if there is more to do at once."""
     cdef Apply* apply = &group.hosted.apply
     cdef uint64_t stop_ns = monotonic_ns() + TURN_NS
@@ -152,38 +140,16 @@ cdef bint apply_some(GroupCore group) except -1:
             break
         apply_taken(group, apply)
         moved = True
-        answer_queries(group, apply)
-        if monotonic_ns() > stop_ns:
+        more = answer_reads(group, ended, stop_ns)
+        if more or monotonic_ns() > stop_ns:
             more = True
             break
-    answer_queries(group, apply)
+    more |= answer_reads(group, ended, stop_ns)
     if load_u64(&apply.faulty):
         node_wake(group.core.node)       # which has it repaired
     if moved and (load_u32(&apply.rewind) or load_u32(&apply.starving)):
         node_wake(group.core.node)
     return more                          # what can't be read yet is tried again after a sleep
-
-
-cdef int answer_queries(GroupCore group, Apply* apply) except -1:
-    cdef Query query
-    cdef uint64_t applied = load_u64(&apply.applied)
-    cdef Py_ssize_t left = len(group.queries)
-    while left:
-        left -= 1
-        query = group.queries.popleft()
-        if load_u32(&apply.stopped):
-            query.finish(None, stopped_reason(group))
-            continue
-        if query.index > applied:
-            group.queries.append(query)
-            continue
-        try:
-            answer = group.machine.query(query.question)
-        except BaseException as error:       # the reader's business, whatever it is
-            query.finish(None, error)
-        else:
-            query.finish(answer, None)
-    return 0
 
 
 def run_applier(NodeCore core):
@@ -198,20 +164,25 @@ cdef int apply_until_closed(NodeCore core) except -1:
     cdef Node* node = core.node
     cdef uint32_t seen
     cdef bint more
+    cdef ReadList ended                  # of all groups: answered, and their readers not woken yet
+    memset(&ended, 0, sizeof(ReadList))
     while not core.closed:
         seen = load_u32(&node.apply_signal)
         more = False
         for group in list(core.groups):
             if (<GroupCore>group).machine is not None:
-                more |= apply_some(<GroupCore>group)
+                more |= apply_some(<GroupCore>group, &ended)
         if more:
+            if ended.first != NULL:
+                with nogil:
+                    reads_wake(&ended)
             continue
+        # Whoever is woken wants the GIL next: wake him when it is free.
         with nogil:
+            reads_wake(&ended)
             add_u32(&node.apply_waiting, 1)
             fence()
             futex_wait(&node.apply_signal, seen, SLEEP_NS)
             sub_u32(&node.apply_waiting, 1)
-    for group in list(core.groups):
-        for query in drain(<GroupCore>group):
-            query.finish(None, errors.Closed("the node was closed"))
+    reads_wake(&ended)
     return 0

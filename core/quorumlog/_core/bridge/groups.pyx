@@ -19,7 +19,6 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 import threading
-from collections import deque
 
 from quorumlog import errors
 from quorumlog._core.bridge.applier import run_applier
@@ -46,7 +45,6 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     made.core = core
     made.hosted = hosted
     made.machine = machine
-    made.queries = deque()
     # Twice what may be in flight, besides what the log keeps in its cache.
     made.pool = pool_open(2 * <uint64_t>o["intake_bytes"] + 2 * <uint64_t>LOG_CACHE_BYTES)
     if made.pool == NULL:

@@ -1,7 +1,8 @@
 """A node and its groups in Python's hands."""
 
 from quorumlog._core.bridge.submission cimport ReceiptHolder, Submission
-from quorumlog._core.runtime.node_state cimport HostedGroup, Node, Ticket
+from quorumlog._core.engine.protocol cimport GroupStatus
+from quorumlog._core.runtime.node_state cimport HostedGroup, Node, NodeStatus, Ticket
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport int64_t, uint64_t
@@ -40,7 +41,6 @@ cdef class GroupCore:
     cdef BatchPool* pool               # of callers' batches; the GIL is its lock
     cdef ReceiptHolder newest          # of the open buffer that submits go to
     cdef readonly object machine
-    cdef object queries                # deque of Query
     cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
 
@@ -53,10 +53,8 @@ cdef class GroupCore:
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
 
 
-# A question for a Python state machine, answered on the applier between batches.
-cdef class Query:
-    cdef readonly uint64_t index       # to be answered once this is applied
-    cdef readonly object question
-    cdef public object answer
-    cdef public object error
-    cdef object event
+# With an open node: what `status` answers.
+cdef dict node_status_dict(NodeCore core, NodeStatus* s)
+cdef dict group_status_dict(GroupCore group, GroupStatus* s)
+# What seal_payloads takes without running Python code; can be taken apart again.
+cdef object taken_apart(object payloads)

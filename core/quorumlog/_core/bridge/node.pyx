@@ -7,13 +7,14 @@ What runs Python code, like taking an iterable apart, comes before the check.
 Receipts and tickets have memory of their own and are answered before the node goes.
 """
 
-from quorumlog._core.base.atomics cimport add_u32, fence, futex_wake, load_u32, load_u64
+from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
     ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
+from quorumlog._core.bridge.loops cimport sweep_loops
 from quorumlog._core.bridge.seal cimport seal_one, seal_payloads
 from quorumlog._core.bridge.submission cimport (
     Submission, hold_receipt, not_settled, submission_of, timeout_to_ns, wait_settled)
@@ -25,8 +26,7 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, COMMAND_READMIT, NodeOptions, NodeStatus,
-    Readmission, Ticket)
+    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, NodeOptions, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
@@ -192,6 +192,7 @@ cdef class NodeCore:
             self.node = NULL
             with nogil:
                 node_free(node)
+            sweep_loops()                # of loops that were closed before we were
 
     def __dealloc__(self):
         # A node that was never closed: quorumlog.Node warns; the memory stays with its threads.
@@ -202,27 +203,7 @@ cdef class NodeCore:
         cdef NodeStatus* s = <NodeStatus*>ticket.answer
         try:
             self.check_open()
-            return {
-                "wal": {
-                    "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
-                    "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
-                    "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
-                },
-                "transport": {
-                    "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
-                    "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
-                    "refused_openings": s.transport.refused_openings,
-                    "refused_frames": s.transport.refused_frames,
-                    "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
-                    "connections": s.transport.connections,
-                },
-                "writer": s.writer_kind, "failed": s.failure != OK, "boot": self.node.report.boot,
-                "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
-                "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
-                "scrubbed_bytes": s.scrubbed_bytes, "scrub_passes": s.scrub_passes,
-                "scrub_faults": s.scrub_faults, "faults_found": s.faults_found,
-                "faults_repaired": s.faults_repaired,
-            }
+            return node_status_dict(self, s)
         finally:
             ticket_leave(ticket)
 
@@ -289,18 +270,6 @@ cdef int fill_text(char* target, size_t room, object text) except -1:
 cdef int wait_a_little() except -1:
     threading.Event().wait(0.001)
     return 0
-
-
-cdef class Query:
-    def __init__(self, uint64_t index, question):
-        self.index = index
-        self.question = question
-        self.event = threading.Event()
-
-    def finish(self, answer, error):
-        self.answer = answer
-        self.error = error
-        self.event.set()
 
 
 cdef class GroupCore:
@@ -394,7 +363,7 @@ cdef class GroupCore:
         cdef Deadline deadline = Deadline(timeout)
         cdef Submission submission = self.submit_patiently(payload, many, deadline)
         cdef Receipt* receipt = submission.holder.receipt
-        if not wait_settled(receipt, deadline.all_left_ns()):
+        if not wait_settled(submission.holder, deadline.all_left_ns()):
             if not self.core.closed:
                 intake_withdraw(&self.hosted.intake, receipt, ERR_TIMEOUT)
             if load_u32(&receipt.state) == RECEIPT_PENDING:
@@ -424,23 +393,6 @@ cdef class GroupCore:
             self.core.active -= 1
             PyErr_CheckSignals()
 
-    def read_index(self, timeout):
-        """A linearizable read index: every write acknowledged before the call lies at or below it."""
-        cdef Deadline deadline = Deadline(timeout)
-        cdef Ticket* ticket
-        while True:
-            self.check_open()
-            try:
-                ticket = self.core.ask(COMMAND_READ, self.hosted, 0, deadline)
-            except (errors.NotLeader, errors.Overloaded) as error:
-                if deadline.left_ns() == 0:
-                    raise errors.ReadTimeout(f"no read index within {timeout} s: {error}") from error
-                wait_a_little()          # an election is on its way, or a leader to be found
-                continue
-            index = ticket.index
-            ticket_leave(ticket)
-            return index
-
     def wait_applied(self, uint64_t index, timeout):
         """Waits until this node's state machine has applied `index`."""
         cdef Deadline deadline = Deadline(timeout)
@@ -464,20 +416,6 @@ cdef class GroupCore:
                     f"index {index} is not applied within {timeout} s; the newest is {applied}")
             PyErr_CheckSignals()
 
-    def query(self, uint64_t index, question, timeout):
-        """Asks the state machine, once `index` is applied, on the applier's thread."""
-        if self.machine is None:
-            raise errors.UsageError("the group has no state machine to ask")
-        query = Query(index, question)
-        self.check_open()                # from here to the signal nobody else has the GIL
-        self.queries.append(query)
-        signal_applier(self.core)
-        if not (<Query>query).event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
-            raise errors.ReadTimeout(f"the state machine did not answer within {timeout} s")
-        if query.error is not None:
-            raise query.error
-        return query.answer
-
     @property
     def applied(self):
         self.core.check_open()
@@ -493,34 +431,65 @@ cdef class GroupCore:
         self.core.check_open()
         return load_u64(&self.hosted.intake.outstanding_bytes)
 
+    @property
+    def in_flight_bytes_max(self):
+        self.core.check_open()
+        return self.hosted.intake.limit_bytes
+
     def status(self, timeout):
         cdef Deadline deadline = Deadline(timeout)
         self.core.check_open()
         cdef Ticket* ticket = self.core.ask(COMMAND_GROUP_STATUS, self.hosted, sizeof(GroupStatus), deadline)
         cdef GroupStatus* s = <GroupStatus*>ticket.answer
-        cdef uint32_t i
         try:
             self.core.check_open()
-            return {
-                "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
-                "last": s.last, "flushed": s.flushed, "commit": s.commit,
-                "applied": load_u64(&self.hosted.apply.applied), "unproved_last": s.unproved_last,
-                "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
-                "listening": bool(s.listening),
-                "elections": s.elections, "leader_changes": s.leader_changes,
-                "peers": [
-                    {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
-                     "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
-                     "in_flight_bytes": s.peers[i].in_flight_bytes}
-                    for i in range(s.peer_count)
-                ],
-            }
+            return group_status_dict(self, s)
         finally:
             ticket_leave(ticket)
 
 
+cdef dict node_status_dict(NodeCore core, NodeStatus* s):
+    return {
+        "wal": {
+            "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
+            "flushed": s.wal.flushed, "pending_bytes": s.wal.pending_bytes,
+            "segments": s.wal.segments, "spare_segments": s.wal.spare_segments,
+        },
+        "transport": {
+            "sent_bytes": s.transport.sent_bytes, "received_bytes": s.transport.received_bytes,
+            "sent_frames": s.transport.sent_frames, "received_frames": s.transport.received_frames,
+            "refused_openings": s.transport.refused_openings,
+            "refused_frames": s.transport.refused_frames,
+            "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
+            "connections": s.transport.connections,
+        },
+        "writer": s.writer_kind, "failed": s.failure != OK, "boot": core.node.report.boot,
+        "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
+        "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+        "scrubbed_bytes": s.scrubbed_bytes, "scrub_passes": s.scrub_passes, "scrub_faults": s.scrub_faults,
+        "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
+    }
+
+
+cdef dict group_status_dict(GroupCore group, GroupStatus* s):
+    cdef uint32_t i
+    return {
+        "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
+        "last": s.last, "flushed": s.flushed, "commit": s.commit,
+        "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
+        "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
+        "listening": bool(s.listening),
+        "elections": s.elections, "leader_changes": s.leader_changes,
+        "peers": [
+            {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
+             "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
+             "in_flight_bytes": s.peers[i].in_flight_bytes}
+            for i in range(s.peer_count)
+        ],
+    }
+
+
 cdef object taken_apart(object payloads):
-    """What seal_payloads takes without running Python code."""
     cdef object kind = type(payloads)
     if kind is list or kind is bytes:
         return payloads
@@ -541,11 +510,3 @@ cdef bytes to_bytes(object payload):
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return bytes(payload)
     raise errors.UsageError(f"a command is bytes, not {type(payload).__name__}")
-
-
-cdef int signal_applier(NodeCore core) except -1:
-    add_u32(&core.node.apply_signal, 1)
-    fence()
-    if load_u32(&core.node.apply_waiting):
-        futex_wake(&core.node.apply_signal, 1)
-    return 0

@@ -7,7 +7,7 @@ the GIL above 64 KiB.
 
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BATCH_ENTRIES_MAX
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, batch_drop, batch_new, offsets_bytes
+from quorumlog._core.storage.batch cimport KIND_ENTRIES, batch_drop, batch_new, offsets_bytes, offsets_rise
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -91,16 +91,14 @@ cdef Batch* seal_list(list payloads, BatchPool* pool) except NULL:
 
 cdef int check_offsets(const uint32_t* offsets, Py_ssize_t count, uint64_t available) except -1:
     """They start at 0, never fall and end within the buffer."""
-    cdef Py_ssize_t i
-    cdef bint fell = False
+    if count > BATCH_ENTRIES_MAX:
+        raise errors.UsageError(f"{count} entries in one batch; the most is {BATCH_ENTRIES_MAX}")
     if offsets[0] != 0:
         raise errors.UsageError(f"offsets[0] is {offsets[0]}; it must be 0")
-    for i in range(count):
-        fell |= offsets[i + 1] < offsets[i]
-    if fell:
-        raise errors.UsageError("offsets must never fall")
     if offsets[count] > available:
         raise errors.UsageError(f"offsets end at {offsets[count]}, behind the buffer's {available} bytes")
+    if not offsets_rise(offsets, <uint32_t>count):
+        raise errors.UsageError("offsets must never fall")
     return 0
 
 

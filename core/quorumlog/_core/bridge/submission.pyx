@@ -3,8 +3,10 @@
 cimport cython
 
 from quorumlog._core.base.atomics cimport add_u32, fence, futex_wait, load_u32, sub_u32
+from quorumlog._core.base.bell cimport notice_leave
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.bridge.errors cimport error_of
+from quorumlog._core.bridge.loops cimport Awaited, LoopBell, bell_here
 from quorumlog._core.engine.receipt cimport (
     RECEIPT_APPLIED, RECEIPT_FAILED, RECEIPT_PENDING, receipt_drop, receipt_numbered)
 
@@ -12,10 +14,22 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport uint64_t
 
+import os
+
 from quorumlog import errors
 
 cdef enum:
     SIGNAL_SLICE_NS = 50000000     # how long a wait goes on before it looks for signals (Ctrl-C)
+
+cdef uint32_t forks = 0            # that this process is a child of
+
+
+def _after_fork() -> None:
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @cython.final
@@ -67,7 +81,51 @@ cdef class ReceiptHolder:
 cdef ReceiptHolder hold_receipt(Receipt* receipt):
     cdef ReceiptHolder holder = ReceiptHolder.__new__(ReceiptHolder)
     holder.receipt = receipt
+    holder.forks = forks
     return holder
+
+
+cdef int check_not_forked(ReceiptHolder holder) except -1:
+    """Nobody in the child of a fork will settle what the parent was waiting for."""
+    if holder.forks != forks:
+        raise errors.UsageError("this process was forked after the call that submitted it; wait in the parent")
+    return 0
+
+
+@cython.final
+cdef class AwaitedReceipt(Awaited):
+    """A pending receipt as one event loop waits for it."""
+
+    cdef int happened(self) except -1:
+        cdef AwaitedReceipt before = self.holder.awaited
+        if before is self:
+            self.holder.awaited = self.other
+        else:
+            while before.other is not self:
+                before = before.other
+            before.other = self.other
+        self.other = None
+        self.holder = None
+        return 0
+
+
+cdef AwaitedReceipt awaited_here(ReceiptHolder holder):
+    cdef LoopBell bell = bell_here()
+    cdef AwaitedReceipt found = holder.awaited
+    while found is not None:
+        if found.bell is bell:
+            return found
+        found = found.other
+    check_not_forked(holder)
+    found = AwaitedReceipt.__new__(AwaitedReceipt)
+    found.bell = bell
+    found.holder = holder
+    if not notice_leave(&holder.receipt.notices, found.leaving()):
+        found.not_left()
+        return None
+    found.other = holder.awaited
+    holder.awaited = found
+    return found
 
 
 cdef Submission submission_of(ReceiptHolder holder, uint32_t position, bint whole):
@@ -98,12 +156,14 @@ cdef long long timeout_to_ns(object timeout) except -2:
     return <long long>(seconds * 1e9)
 
 
-cdef bint wait_settled(Receipt* receipt, long long timeout_ns) except -1:
+cdef bint wait_settled(ReceiptHolder holder, long long timeout_ns) except -1:
+    cdef Receipt* receipt = holder.receipt
     cdef uint64_t deadline_ns = 0
     cdef uint64_t now_ns
     cdef long long slice_ns
     if load_u32(&receipt.state) != RECEIPT_PENDING:
         return True
+    check_not_forked(holder)
     if timeout_ns >= 0:
         deadline_ns = monotonic_ns() + <uint64_t>timeout_ns
     while True:
@@ -137,6 +197,13 @@ cdef object outcome(Receipt* receipt, uint32_t position, bint whole):
             result = result[position]
     applied.result = result
     return applied
+
+
+cdef object outcome_of(Submission submission):
+    cdef Receipt* receipt = submission.holder.receipt
+    if load_u32(&receipt.state) == RECEIPT_FAILED:
+        raise failure(receipt)
+    return outcome(receipt, submission.position, submission.whole)
 
 
 cdef object proposal_id(Receipt* receipt):
@@ -194,16 +261,31 @@ cdef class Submission:
             Unknown: it may or may not have happened.
         """
         cdef Receipt* receipt = self.holder.receipt
-        if not wait_settled(receipt, timeout_to_ns(timeout)):
+        if not wait_settled(self.holder, timeout_to_ns(timeout)):
             raise not_settled(receipt, timeout)
-        if load_u32(&receipt.state) == RECEIPT_FAILED:
-            raise failure(receipt)
-        return outcome(receipt, self.position, self.whole)
+        return outcome_of(self)
+
+    def __await__(self):
+        """In a coroutine: waits without blocking the loop, then as `result`; ends only with the outcome.
+
+        Cancelling the await doesn't undo the proposal: await it again, or ask by `result`.
+        """
+        cdef AwaitedReceipt awaited
+        while load_u32(&self.holder.receipt.state) == RECEIPT_PENDING:
+            awaited = awaited_here(self.holder)
+            if awaited is None:
+                break
+            future = awaited.join(0)
+            try:
+                yield future
+            finally:
+                awaited.leave(future)
+        return outcome_of(self)
 
     def exception(self, timeout=None):
         """Waits for the outcome: None if it was applied, else the exception that `result` would raise."""
         cdef Receipt* receipt = self.holder.receipt
-        if not wait_settled(receipt, timeout_to_ns(timeout)):
+        if not wait_settled(self.holder, timeout_to_ns(timeout)):
             return not_settled(receipt, timeout)
         return failure(receipt) if load_u32(&receipt.state) == RECEIPT_FAILED else None
 

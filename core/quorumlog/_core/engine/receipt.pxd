@@ -1,13 +1,14 @@
 """A receipt: how a caller learns what became of a batch.  Header only.
 
 One per batch, however many futures look at it; settling it is one store (and a
-futex wake only if somebody sleeps on it).  It is shared by the caller's objects
+futex wake only if somebody sleeps on it, a bell only if an event loop waits).  It is shared by the caller's objects
 and whoever will settle it; the last of them frees it.  `result` is a Python
 object and is only ever set and released with the GIL held (bridge/applier).
 """
 
 from quorumlog._core.base.atomics cimport (
-    add_u32, atomic_u32, atomic_u64, fence, futex_wake, load_u32, load_u64, store_u32, store_u64, sub_u32)
+    add_u32, atomic_ptr, atomic_u32, atomic_u64, fence, futex_wake, load_u32, load_u64, store_u32, store_u64, sub_u32)
+from quorumlog._core.base.bell cimport notices_ring
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.types cimport index_t, term_t
 
@@ -23,6 +24,7 @@ cdef struct Receipt:
     atomic_u32 references
     atomic_u32 state           # the futex word
     atomic_u32 waiters
+    atomic_ptr notices         # of event loops, until it is settled
     uint32_t count             # entries of the batch
     uint64_t bytes             # what the intake counts for it
     index_t index              # of the first entry
@@ -80,6 +82,7 @@ cdef inline void receipt_publish(Receipt* receipt, uint32_t state) noexcept nogi
     fence()
     if load_u32(&receipt.waiters):
         futex_wake(&receipt.state, 1 << 30)
+    notices_ring(&receipt.notices, True)
 
 
 cdef inline void receipt_apply(Receipt* receipt, index_t index, term_t term) noexcept nogil:

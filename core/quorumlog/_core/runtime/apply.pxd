@@ -9,6 +9,7 @@ applier, or the Python applier of the bridge.
 """
 
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
+from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.rings cimport Ring
 from quorumlog._core.base.types cimport group_t, index_t
 from quorumlog._core.engine.receipt cimport Receipt
@@ -40,6 +41,7 @@ cdef struct Apply:
     atomic_u64 applied             # written by the applying thread
     atomic_u32 moved               # futex word of wait_applied: changes when applied does and somebody waits
     atomic_u32 waiters
+    atomic_ptr notices             # of event loops that wait for `applied` to move
     Sessions sessions              # the applying thread's
     uint64_t session               # of the proposals made here
     atomic_ptr* receipts           # by sequence: reactor -> applying thread
@@ -80,5 +82,7 @@ cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t t
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil
 # Waits until `index` is applied: OK, ERR_TIMEOUT, ERR_AGAIN (a signal came), ERR_STOPPED.
 cdef int apply_wait(Apply* apply, index_t index, int64_t timeout_ns) noexcept nogil
+# Leaves a notice that rings when `applied` has moved, or applying stopped; False: it need not wait for `index`.
+cdef bint apply_notice(Apply* apply, index_t index, Notice* notice) noexcept nogil
 # The state machine failed: nothing more is applied, waiters are told.
 cdef void apply_stop(Apply* apply, int status) noexcept nogil

@@ -1,8 +1,9 @@
 """See apply.pxd."""
 
 from quorumlog._core.base.atomics cimport (
-    add_u32, add_u64, exchange_ptr, fence, futex_wait, futex_wake, load_u32, load_u64,
+    add_u32, add_u64, exchange_ptr, fence, futex_wait, futex_wake, load_ptr, load_u32, load_u64,
     store_u32, store_u64, sub_u32, sub_u64)
+from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
@@ -162,6 +163,8 @@ cdef void apply_done(Apply* apply) noexcept nogil:
     if load_u32(&apply.waiters):
         add_u32(&apply.moved, 1)
         futex_wake(&apply.moved, 1 << 30)
+    if load_ptr(&apply.notices) != NULL:
+        notices_ring(&apply.notices, False)
 
 
 cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil:
@@ -216,7 +219,19 @@ cdef int apply_wait(Apply* apply, index_t index, int64_t timeout_ns) noexcept no
     return ERR_AGAIN
 
 
+cdef bint apply_notice(Apply* apply, index_t index, Notice* notice) noexcept nogil:
+    if load_u64(&apply.applied) >= index or load_u32(&apply.stopped):
+        return False
+    notice_leave(&apply.notices, notice)
+    fence()
+    if load_u64(&apply.applied) >= index or load_u32(&apply.stopped):
+        notices_ring(&apply.notices, False)      # it may have come too late for the one who moved it
+    return True
+
+
 cdef void apply_stop(Apply* apply, int status) noexcept nogil:
     store_u32(&apply.stopped, <uint32_t>status)
     add_u32(&apply.moved, 1)
     futex_wake(&apply.moved, 1 << 30)
+    fence()
+    notices_ring(&apply.notices, False)

@@ -3,7 +3,7 @@
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.protocol cimport Event
-from quorumlog._core.runtime.node_state cimport HostedGroup, Node, Ticket
+from quorumlog._core.runtime.node_state cimport HostedGroup, Node
 from quorumlog._core.storage.batch cimport Batch
 
 from libc.stdint cimport uint64_t
@@ -23,6 +23,5 @@ cdef HostedGroup* node_group(Node* node, uint64_t group) noexcept nogil
 # A message of the runtime's own (kind >= 100), through the transport.
 cdef int node_send(Node* node, Message* message) noexcept nogil
 cdef void ticket_done(void* ticket, int status) noexcept nogil
-# A read is on its way through a protocol until it is answered, by a step or at the end.
-cdef void read_started(Node* node, Ticket* ticket) noexcept nogil
-cdef void read_answered(Node* node, Ticket* ticket, int status) noexcept nogil
+# Any thread: the Python applier has something to do.
+cdef void wake_applier(Node* node) noexcept nogil

@@ -1,6 +1,7 @@
 """See dispatch.pxd."""
 
 from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wake, load_u32
+from quorumlog._core.base.bell cimport notice_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
@@ -11,6 +12,7 @@ from quorumlog._core.engine.outbox cimport Fetch, Outbox, outbox_clear
 from quorumlog._core.engine.protocol cimport EVENT_FETCHED, EVENT_FLUSHED, EVENT_PROPOSE, EVENT_TIME
 from quorumlog._core.runtime.apply cimport apply_commit, apply_offer
 from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED, TICKET_DONE, Ticket
+from quorumlog._core.runtime.reads cimport Read, reads_answered
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read, wal_repair
@@ -34,6 +36,8 @@ cdef HostedGroup* node_group(Node* node, uint64_t group) noexcept nogil:
 cdef void ticket_done(void* ticket, int status) noexcept nogil:
     cdef Ticket* t = <Ticket*>ticket
     t.status = status
+    if t.notice != NULL:
+        notice_ring(t.notice)        # first: from the exchange on it may be gone
     if exchange_u32(&t.state, TICKET_DONE) == TICKET_ABANDONED:
         free(t)
     else:
@@ -133,31 +137,14 @@ cdef void note_refusals(HostedGroup* hosted, Outbox* out) noexcept nogil:
         batch_drop(out.refusals[i].batch)
 
 
-cdef void read_started(Node* node, Ticket* ticket) noexcept nogil:
-    ticket.previous = NULL
-    ticket.next = node.reads
-    if node.reads != NULL:
-        node.reads.previous = ticket
-    node.reads = ticket
-
-
-cdef void read_answered(Node* node, Ticket* ticket, int status) noexcept nogil:
-    if ticket.previous != NULL:
-        ticket.previous.next = ticket.next
-    else:
-        node.reads = ticket.next
-    if ticket.next != NULL:
-        ticket.next.previous = ticket.previous
-    ticket_done(ticket, status)
-
-
-cdef void answer_reads(Node* node, Outbox* out) noexcept nogil:
+cdef void answer_reads(Node* node, HostedGroup* hosted, Outbox* out) noexcept nogil:
     cdef uint32_t i
-    cdef Ticket* ticket
+    cdef bint to_applying = False
     for i in range(out.read_count):
-        ticket = <Ticket*>out.reads[i].read
-        ticket.index = out.reads[i].index
-        read_answered(node, ticket, out.reads[i].status)
+        to_applying |= reads_answered(&hosted.reads, <Read*>out.reads[i].read, out.reads[i].index,
+                                      out.reads[i].status, node.now_ns)
+    if to_applying:
+        wake_applier(node)
 
 
 cdef void note_fetches(HostedGroup* hosted, Outbox* out) noexcept nogil:
@@ -194,7 +181,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     note_refusals(hosted, out)
     if out.leader_changed:
         hosted.fetch_count = 0       # asked for in a leadership that is over
-    answer_reads(node, out)
+    answer_reads(node, hosted, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
     hosted.faulty_first = out.faulty_first

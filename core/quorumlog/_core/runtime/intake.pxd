@@ -5,7 +5,8 @@ or write (DESIGN 4.6: no linger timer); whole batches queue behind it in the ord
 their calls.  Outstanding bytes, from the call to the settling, are bounded.
 """
 
-from quorumlog._core.base.atomics cimport atomic_u32, atomic_u64
+from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
+from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
@@ -36,6 +37,7 @@ cdef struct Intake:
     uint64_t limit_bytes
     atomic_u32 space               # futex word: moves when bytes are given back
     atomic_u32 space_waiters
+    atomic_ptr space_notices       # of event loops that wait for it to move
     int closed                     # OK, or the status that refuses further submits
 
 
@@ -52,6 +54,8 @@ cdef int intake_submit_batch(Intake* intake, Batch* batch, Receipt** receipt) no
 # Waits until bytes were given back since `seen` (from intake_space), at most timeout_ns: as futex_wait.
 cdef uint32_t intake_space(Intake* intake) noexcept nogil
 cdef int intake_wait_space(Intake* intake, uint32_t seen, int64_t timeout_ns) noexcept nogil
+# The same for an event loop: leaves a notice that rings once `space` is no longer `seen`.
+cdef void intake_notice_space(Intake* intake, uint32_t seen, Notice* notice) noexcept nogil
 
 # Takes a receipt out again that the reactor has not taken and fails it as definite, with `status`:
 # True if it was still there.  Only for batches and for an open buffer with a single entry.

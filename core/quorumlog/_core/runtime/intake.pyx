@@ -1,7 +1,8 @@
 """See intake.pxd."""
 
 from quorumlog._core.base.atomics cimport (
-    add_u32, add_u64, futex_wait, futex_wake, load_u32, store_u32, sub_u32, sub_u64)
+    add_u32, add_u64, fence, futex_wait, futex_wake, load_ptr, load_u32, store_u32, sub_u32, sub_u64)
+from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.spin cimport spin_lock, spin_unlock
@@ -148,6 +149,13 @@ cdef int intake_wait_space(Intake* intake, uint32_t seen, int64_t timeout_ns) no
     return result
 
 
+cdef void intake_notice_space(Intake* intake, uint32_t seen, Notice* notice) noexcept nogil:
+    notice_leave(&intake.space_notices, notice)
+    fence()
+    if load_u32(&intake.space) != seen:
+        notices_ring(&intake.space_notices, False)
+
+
 cdef bint intake_withdraw(Intake* intake, Receipt* receipt, int status) noexcept nogil:
     cdef Receipt* before = NULL
     cdef Receipt* item
@@ -245,15 +253,23 @@ cdef Batch* intake_seal(Intake* intake, Receipt* receipt, BatchPool* pool) noexc
 
 cdef void intake_release(Intake* intake, uint64_t size_bytes) noexcept nogil:
     sub_u64(&intake.outstanding_bytes, size_bytes)
+    space_moved(intake)
+
+
+cdef void space_moved(Intake* intake) noexcept nogil:
     add_u32(&intake.space, 1)
+    fence()
     if load_u32(&intake.space_waiters):
         futex_wake(&intake.space, 1 << 30)
+    if load_ptr(&intake.space_notices) != NULL:
+        notices_ring(&intake.space_notices, False)
 
 
 cdef void intake_refuse(Intake* intake, int status) noexcept nogil:
     spin_lock(&intake.lock)
     intake.closed = status
     spin_unlock(&intake.lock)
+    space_moved(intake)              # who waits for room learns why there will be none
 
 
 cdef bint intake_waiting(Intake* intake) noexcept nogil:

@@ -9,12 +9,13 @@ from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message, message_drop_batches
 from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
 from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
-from quorumlog._core.runtime.dispatch cimport read_answered, ticket_done
+from quorumlog._core.runtime.dispatch cimport ticket_done
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
 from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
 from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, proposals_open
 from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
+from quorumlog._core.runtime.reads cimport reads_close, reads_fail
 from quorumlog._core.runtime.scrubber cimport scrubber_start, scrubber_stop
 from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
@@ -218,8 +219,6 @@ cdef void fail_commands(Node* node) noexcept nogil:
         following = ticket.next
         ticket_done(ticket, ERR_STOPPED)
         ticket = following
-    while node.reads != NULL:
-        read_answered(node, node.reads, ERR_STOPPED)
 
 
 cdef void close_fd(int fd) noexcept nogil:
@@ -234,6 +233,7 @@ cdef void node_stop(Node* node) noexcept nogil:
     fail_commands(node)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], ERR_STOPPED)
+        reads_fail(&node.groups[i].reads, ERR_STOPPED)
         apply_stop(&node.groups[i].apply, ERR_STOPPED)
     if node.writer != NULL:
         writer_close(node.writer)
@@ -402,6 +402,7 @@ cdef void group_discard(HostedGroup* hosted) noexcept nogil:
     if hosted.protocol != NULL and hosted.state != NULL:
         hosted.protocol.close(hosted.state)
     apply_close(&hosted.apply, ERR_STOPPED)
+    reads_close(&hosted.reads, ERR_STOPPED)
     intake_close(&hosted.intake)
     log_close(&hosted.log)
     free(hosted)

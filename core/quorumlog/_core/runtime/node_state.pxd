@@ -1,10 +1,11 @@
 """What a node consists of: its log, its connections, its groups.  Types alone.
 
 Threads: the reactor owns everything in here but what says otherwise; callers reach
-it through intakes, tickets and commands; applying threads through `Apply`.
+it through intakes, reads and commands; applying threads through `Apply` and `Reads`.
 """
 
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
+from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
@@ -13,6 +14,7 @@ from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.intake cimport Intake
+from quorumlog._core.runtime.reads cimport Reads
 from quorumlog._core.runtime.scrubber cimport Scrubber
 from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
@@ -28,23 +30,21 @@ cdef enum TicketState:
     TICKET_DONE = 1
     TICKET_ABANDONED = 2           # the caller left; whoever answers frees it
 
-# A caller that waits for the reactor: a read index, or a command.  One allocation with its answer.
+# A caller that waits for the reactor to carry out a command.  One allocation with its answer.
 cdef struct Ticket:
     atomic_u32 state               # futex word: TicketState
     int status
     int kind                       # CommandKind
-    index_t index                  # of a read
     void* subject                  # HostedGroup*
     void* answer                   # behind the ticket in its allocation, or NULL
-    Ticket* next                   # in the stack of commands, or among the reads under way
-    Ticket* previous
+    Notice* notice                 # of an event loop that waits for it, or NULL
+    Ticket* next                   # in the stack of commands
 
 cdef enum CommandKind:
-    COMMAND_READ = 1               # a linearizable read index for `subject`
-    COMMAND_ADD_GROUP = 2
-    COMMAND_GROUP_STATUS = 3       # answer: GroupStatus*
-    COMMAND_NODE_STATUS = 4        # answer: NodeStatus*
-    COMMAND_READMIT = 5            # answer: Readmission*, to be carried out
+    COMMAND_ADD_GROUP = 1
+    COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
+    COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
+    COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
@@ -88,6 +88,7 @@ cdef struct HostedGroup:
     GroupLog log
     Intake intake
     Apply apply
+    Reads reads
     int applier                    # ApplierKind
     bint forward                   # hand proposals to the leader, or refuse them here
     uint64_t deadline_ns
@@ -145,7 +146,6 @@ cdef struct Node:
     atomic_u32 apply_signal        # futex word of the Python applier
     atomic_u32 apply_waiting
     atomic_ptr commands            # stack of Ticket
-    Ticket* reads                  # handed to a protocol and not answered yet
     thread_t thread
     bint started
     Scrubber scrubber

@@ -16,10 +16,9 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
-    group_fetch, group_step, group_time, node_flushed, node_group, read_answered,
-    read_started, ticket_done)
+    group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READ, COMMAND_READMIT,
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
     LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
@@ -27,6 +26,8 @@ from quorumlog._core.runtime.scrubber cimport scrubber_waits
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
+from quorumlog._core.runtime.reads cimport (
+    Read, reads_asked, reads_deadline, reads_fail, reads_next)
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
@@ -96,8 +97,7 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
-    while node.reads != NULL:
-        read_answered(node, node.reads, status)
+    refuse_reads(node)
 
 
 cdef bint batches_fit(Node* node, const Message* message) noexcept nogil:
@@ -147,13 +147,23 @@ cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint6
         group_step(node, node.groups[i], &event)
 
 
-cdef void start_read(Node* node, HostedGroup* hosted, Ticket* ticket) noexcept nogil:
+cdef void start_reads(Node* node, HostedGroup* hosted) noexcept nogil:
+    """All that were asked since the last turn, as one."""
+    cdef Read* read = reads_next(&hosted.reads, hosted.status.leader != 0, node.now_ns)
     cdef Event event
-    read_started(node, ticket)
+    if read == NULL:
+        return
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_READ
-    event.read = <uint64_t>ticket
+    event.read = <uint64_t>read
     group_step(node, hosted, &event)
+
+
+cdef void refuse_reads(Node* node) noexcept nogil:
+    """On a node that failed no protocol steps any more."""
+    cdef uint32_t i
+    for i in range(node.group_count):
+        reads_fail(&node.groups[i].reads, <int>load_u32(&node.failure))
 
 
 cdef void share_caches(Node* node) noexcept nogil:
@@ -224,9 +234,6 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = add_group(node, hosted)
     elif ticket.kind == COMMAND_READMIT:
         status = node_readmit(node, <const Readmission*>ticket.answer)
-    elif ticket.kind == COMMAND_READ:
-        start_read(node, hosted, ticket)
-        return                       # answered by a later step
     else:
         status = ERR_USAGE
     ticket_done(ticket, status)
@@ -287,7 +294,7 @@ cdef void plan_writes(Node* node) noexcept nogil:
 
 
 cdef bint run_groups(Node* node) noexcept nogil:
-    """Timers, proposals, cold reads, and groups without a state machine; True if one has more to do."""
+    """Timers, reads, proposals, cold reads, and groups without a state machine; True if one has more to do."""
     cdef HostedGroup* hosted
     cdef bint more = False
     cdef uint32_t i
@@ -298,6 +305,7 @@ cdef bint run_groups(Node* node) noexcept nogil:
         hosted = node.groups[i]
         if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
             group_time(node, hosted)
+        start_reads(node, hosted)
         proposals_turn(node, hosted)
         if hosted.fetch_count:
             group_fetch(node, hosted)
@@ -327,6 +335,9 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
         one = proposals_deadline(node.groups[i])
         if one and (nearest == 0 or one < nearest):
             nearest = one
+        one = reads_deadline(&node.groups[i].reads)
+        if one and (nearest == 0 or one < nearest):
+            nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):
         nearest = node.mark_ns
     if node.starved_ns and (nearest == 0 or node.starved_ns < nearest):
@@ -339,7 +350,8 @@ cdef bint anything_new(Node* node) noexcept nogil:
     if load_ptr(&node.commands) != NULL or load_u32(&node.stopping) or scrubber_waits(&node.scrubber):
         return True
     for i in range(node.group_count):
-        if proposals_waiting(node.groups[i]) or repair_waits(node.groups[i]):
+        if proposals_waiting(node.groups[i]) or reads_asked(&node.groups[i].reads) \
+                or repair_waits(node.groups[i]):
             return True
     return False
 
@@ -385,7 +397,9 @@ cdef void* reactor_body(void* context) noexcept nogil:
         node.turns += 1
         busy = collect_writes(node)
         run_commands(node)
-        if not load_u32(&node.failure):
+        if load_u32(&node.failure):
+            refuse_reads(node)
+        else:
             relieve_pool(node)
             busy = run_groups(node) or busy
         if not load_u32(&node.failure):

@@ -271,8 +271,7 @@ cdef bint padding_is_zero(const Batch* batch, uint32_t table_bytes, uint32_t pay
 
 cdef int batch_verify_body(const Batch* batch) noexcept nogil:
     cdef const uint32_t* offsets = <const uint32_t*>batch.body
-    cdef uint32_t table_bytes, i
-    cdef uint32_t falls = 0
+    cdef uint32_t table_bytes
     if crc32c(0, batch.body, batch.body_bytes) != batch.body_crc:
         return ERR_CORRUPT
     if not is_entries(batch.kind):
@@ -282,9 +281,6 @@ cdef int batch_verify_body(const Batch* batch) noexcept nogil:
     table_bytes = offsets_bytes(batch.count)
     if table_bytes > batch.body_bytes or offsets[0] != 0:
         return ERR_CORRUPT
-    # No early exit: the compiler makes vectors of this loop, the only one that runs per entry.
-    for i in range(batch.count):
-        falls |= <uint32_t>(offsets[i + 1] < offsets[i])
-    if falls != 0 or offsets[batch.count] > batch.body_bytes - table_bytes:
+    if offsets[batch.count] > batch.body_bytes - table_bytes or not offsets_rise(offsets, batch.count):
         return ERR_CORRUPT
     return OK if padding_is_zero(batch, table_bytes, offsets[batch.count]) else ERR_CORRUPT

@@ -1,4 +1,10 @@
+from collections.abc import Generator
 from typing import Any, final
+
+from quorumlog._core.bridge.loops import Awaited
+
+@final
+class AwaitedReceipt(Awaited): ...
 
 @final
 class Applied:
@@ -20,4 +26,5 @@ class Submission:
     @property
     def proposal_id(self) -> tuple[int, int]: ...
     def result(self, timeout: float | None = None) -> Applied: ...
+    def __await__(self) -> Generator[Any, None, Applied]: ...
     def exception(self, timeout: float | None = None) -> Exception | None: ...

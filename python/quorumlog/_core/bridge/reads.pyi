@@ -1,0 +1,13 @@
+from collections.abc import Collection, Sequence
+from typing import Any, final
+
+from quorumlog._core.bridge.node import GroupCore
+
+@final
+class Reading: ...
+
+def read(group: GroupCore, question: Any, linearizable: bool, timeout: float | None) -> Any: ...
+def read_many(
+    group: GroupCore, questions: Collection[Any], linearizable: bool, timeout: float | None
+) -> Sequence[Any]: ...
+def read_barrier(group: GroupCore, timeout: float | None) -> int: ...
