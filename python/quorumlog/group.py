@@ -51,6 +51,10 @@ class GroupStatus:
         first, last: indexes of the log kept here; `flushed`: durable here up to this index.
         commit: durable on a commit quorum; `applied`: applied by this node's state machine.
         unproved_last: above `last` only while a torn tail is being judged (docs/format.md 6).
+        faulty: batches of the log that are bad on this disk and wait for their repair from peers; while it is not 0
+            this node doesn't campaign and acknowledges nothing behind the first of them.
+        faults_found, faults_repaired: since the group was opened.
+        listening: this node may have forgotten what it promised: it follows, without a vote, until a leader admits it.
     """
 
     role: str
@@ -63,6 +67,10 @@ class GroupStatus:
     commit: int
     applied: int
     unproved_last: int
+    faulty: int
+    faults_found: int
+    faults_repaired: int
+    listening: bool
     elections: int
     leader_changes: int
     peers: tuple[PeerStatus, ...]

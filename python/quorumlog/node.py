@@ -86,6 +86,9 @@ class NodeStatus:
         turns, wakes: of the reactor's loop, and of those how often another thread had to wake it.
         held_messages: waiting for a sync before they may leave.
         used_bytes: of the reactor's batches; `pinned_bytes`: held by NumPy views in this process.
+        scrubbed_bytes, scrub_passes: read by the background scrub; passes over all that was sealed.
+        scrub_faults: bad batches that the scrub found.
+        faults_found, faults_repaired: bad batches of the groups open here, whoever found them, and those repaired.
     """
 
     wal: WalStatus
@@ -98,6 +101,11 @@ class NodeStatus:
     held_messages: int
     used_bytes: int
     pinned_bytes: int
+    scrubbed_bytes: int
+    scrub_passes: int
+    scrub_faults: int
+    faults_found: int
+    faults_repaired: int
 
 
 def status_of(raw: dict[str, Any]) -> NodeStatus:
@@ -145,6 +153,19 @@ def check_log_is_there(path: str) -> None:
         )
 
 
+def check_readmission(incarnation: int) -> None:
+    """What `Node.create` gave a directory that was made to rejoin.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not (1 << 63) <= incarnation < (1 << 64):
+        raise UsageError(
+            f"incarnation {incarnation} is of a directory that was not made to rejoin: it would vote as if it had "
+            "never promised anything.  Make it with Node.create(..., rejoin=True) or `quorumlog init --rejoin`"
+        )
+
+
 class Node:
     """An open node.  Make the directory once with `Node.create`, then `Node.open` it.
 
@@ -167,7 +188,8 @@ class Node:
         *,
         cluster: uuid.UUID | str,
         token: bytes | str,
-    ) -> None:
+        rejoin: bool = False,
+    ) -> int:
         """Makes a data directory with its identity, once; durable when this returns.
 
         Args:
@@ -175,6 +197,11 @@ class Node:
             name: this node's name in its cluster, 1 to 63 bytes.
             cluster: the cluster's uuid, the same on all its nodes.
             token: the cluster's secret, the same on all its nodes; authenticates connections.
+            rejoin: the node had a directory and lost it.  Its peers take the new one for this node only after
+                `readmit` there, and it follows without a vote until the leader of each group has admitted it.
+
+        Returns:
+            The directory's incarnation, which `readmit` asks for.
 
         Raises:
             UsageError: the directory has an identity already.
@@ -188,7 +215,10 @@ class Node:
             raise UsageError(
                 f"{os.fspath(path)} is a data directory already: open it, or name another"
             )
-        incarnation = secrets.randbits(64) or 1
+        # The highest bit says "made to rejoin" (docs/format.md 7).
+        incarnation = secrets.randbits(63) or 1
+        if rejoin:
+            incarnation |= 1 << 63
         directory.create(
             os.fspath(path),
             encoded,
@@ -197,6 +227,7 @@ class Node:
             hashlib.sha256(secret).digest(),
             incarnation,
         )
+        return incarnation
 
     @classmethod
     def open(
@@ -246,6 +277,7 @@ class Node:
                 "spare_segments": options.spare_segments,
                 "sync_group_bytes": options.sync_group_bytes,
                 "direct": options.direct,
+                "scrub_bytes_per_s": options.scrub_bytes_per_s,
                 "writer": WRITERS[options.writer],
                 "memory_bytes": options.memory_bytes,
                 "send_queue_bytes": options.send_queue_bytes,
@@ -308,6 +340,32 @@ class Node:
         )
         group = self._groups[name] = Group(self, name, core)
         return group
+
+    def scrub(self) -> None:
+        """Begins a new pass of the background scrub now, at its set rate; returns at once.
+
+        `status().scrub_passes` rises when it is through.  Without effect if `scrub_bytes_per_s` is 0.
+        """
+        self._core.scrub()
+
+    def readmit(self, name: str, incarnation: int, timeout: float = 5.0) -> None:
+        """Lets a node that lost its directory come back with a new one; durable here when this returns.
+
+        Call it on every other node (or `quorumlog readmit` on the directory of one that is not running), with what
+        `Node.create(..., rejoin=True)` returned there.  Only for a node whose former directory is gone for good:
+        the two must never run both.
+
+        Args:
+            name: of the lost node, one of this node's peers.
+            incarnation: of its new directory.
+
+        Raises:
+            UsageError: no such peer, or the directory was not made with `rejoin`.
+        """
+        check_readmission(incarnation)
+        if name == self.name or id_of(name) not in self._peers:
+            raise UsageError(f"readmit: {name!r} is no peer of {self.name!r}")
+        self._core.readmit(id_of(name), incarnation, timeout)
 
     @property
     def address(self) -> str:

@@ -28,6 +28,8 @@ class NodeOptions:
         sync_group_bytes: how much one write gathers at most.
         writer: who carries out writes: `io_uring` from the reactor, a `thread`, or `auto`.
         direct: writes bypass the page cache (O_DIRECT) where the file system can.
+        scrub_bytes_per_s: how fast the log's sealed files are read again in the background and compared with their
+            checksums; what is bad is repaired from peers.  0: not at all.
         memory_bytes: bound of the reactor's batches (received, sealed, read back).
         send_queue_bytes: bound of what waits for one peer's socket.
         allow_plaintext: allow addresses off loopback although connections are not encrypted.
@@ -38,6 +40,7 @@ class NodeOptions:
     sync_group_bytes: int = MIB
     writer: Literal["auto", "thread", "io_uring"] = "auto"
     direct: bool = True
+    scrub_bytes_per_s: int = 4 * MIB
     memory_bytes: int = 192 * MIB
     send_queue_bytes: int = 32 * MIB
     allow_plaintext: bool = False
@@ -48,6 +51,7 @@ class NodeOptions:
             raise UsageError(f"segment_bytes is {self.segment_bytes}; it must be a multiple of 1 MiB")
         _within("spare_segments", self.spare_segments, 1, 64)
         _within("sync_group_bytes", self.sync_group_bytes, 4096, 64 * MIB)
+        _within("scrub_bytes_per_s", self.scrub_bytes_per_s, 0, 1 << 40)
         _within("memory_bytes", self.memory_bytes, 32 * MIB, 1 << 40)
         _within("send_queue_bytes", self.send_queue_bytes, MIB, 1 << 40)
         if self.writer not in WRITERS:

@@ -2,7 +2,8 @@
 
 After every step of a node the world checks what must hold at all times: one leader
 per term, equal logs where index and term are equal, committed entries that agree and
-lie on the disks of a majority, no promise before it is durable.
+lie on the disks of a majority, no promise before it is durable, none at all for what a
+node knows to be faulty or while it listens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
 
 MS = 1_000_000
+CORRUPT = 42
 
 
 class Violated(AssertionError):
@@ -24,7 +26,19 @@ def require(condition: object, sentence: str) -> None:
         raise Violated(sentence)
 
 
-def replay(records: Iterable[tuple[int, Record]]) -> tuple[int, int, list[Record]]:
+class Repair:
+    """On a disk: what the log has there already, once more."""
+
+    kind = "repair"
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __repr__(self) -> str:
+        return f"{self.record!r} once more"
+
+
+def replay(records: Iterable[tuple[int, Any]]) -> tuple[int, int, list[Record]]:
     """Term, vote and log that a disk holds."""
     term = vote = 0
     log: list[Record] = []
@@ -33,6 +47,9 @@ def replay(records: Iterable[tuple[int, Record]]) -> tuple[int, int, list[Record
             require(record.term >= term, "a hard state on disk never goes back")
             require(record.term > term or vote in (0, record.vote), "a node votes once in a term")
             term, vote = record.term, record.vote
+        elif record.kind == "repair":
+            there = [batch.identity for batch in log if batch.first == record.record.first]
+            require(there == [record.record.identity], f"{record!r} is what lies there: {there}")
         elif record.kind == "truncate":
             log = [batch for batch in log if batch.last < record.first]
         else:
@@ -48,8 +65,14 @@ class Node:
         self.raft: RaftNode | None = None
         self.clock_ns = 0
         self.deadline_ns = 0
-        self.disk: list[tuple[int, Record]] = []  # what survives a power cut
-        self.pending: list[tuple[int, Record]] = []  # written, not synced
+        self.disk: list[tuple[int, Any]] = []  # what survives a power cut
+        self.pending: list[tuple[int, Any]] = []  # written, not synced
+        self.bad: set[tuple[int, int]] = set()  # first index and term of batches that can't be read
+        self.known_bad: set[tuple[int, int]] = set()  # of these, what the node knows of
+        self.rejoins = False  # an empty directory under a known name
+        self.forgotten: set[tuple[Any, ...]] = set()  # identities that it had before it was wiped
+        self.listening = False
+        self.repair_fetches: list[tuple[int, int]] = []
         self.held: list[Letter] = []  # waiting for their after_io
         self.log: list[Record] = []  # as the node should have it in memory
         self.hard: tuple[int, int] = (0, 0)  # term and vote on disk
@@ -84,13 +107,15 @@ class World:
         self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
         self.leaders: dict[int, int] = {}  # term: node
+        self.asked: dict[tuple[int, int], tuple[int, int]] = {}  # candidate and term: where its log ends
         self.committed: list[tuple[Any, ...]] = []  # identities of committed batches, in order
         for number in self.numbers:
             self.start(number)
 
     # Life and death
 
-    def start(self, number: int, *, unproved_last: int = 0) -> None:
+    def start(self, number: int, *, unproved_last: int = 0, identified: bool = True, lost: bool = False) -> None:
+        """`lost`: its hard states are bad, or it lost something whose place is not known."""
         node = self.nodes[number]
         require(not node.up, "only a crashed node starts")
         term, vote, log = replay(node.disk)
@@ -99,6 +124,16 @@ class World:
             if not runs or runs[-1][1] != batch.term:
                 runs.append((batch.first, batch.term))
         wsn = node.disk[-1][0] + 1000 if node.disk else 1
+        standings = [record.listening for _, record in node.disk if record.kind == "hard state"]
+        node.listening = lost or (standings[-1] if standings else node.rejoins)
+        present = {(batch.first, batch.term) for batch in log}
+        node.bad &= present
+        node.known_bad = set(node.bad)
+        faults = [
+            (batch.first, batch.last, batch.term, batch.body_crc if identified else None)
+            for batch in log
+            if (batch.first, batch.term) in node.bad
+        ]
         node.raft = RaftNode(
             number,
             self.numbers,
@@ -108,11 +143,14 @@ class World:
             last=log[-1].last if log else 0,
             runs=runs,
             unproved_last=unproved_last,
+            faults=faults,
+            listening=node.listening,
             wsn_next=wsn,
             **{"seed": number, **self.options},
         )
         node.log, node.hard, node.commit, node.role = log, (term, vote), 0, "follower"
         node.flushed, node.pending, node.held, node.fetches = wsn - 1, [], [], []
+        node.repair_fetches = []
         node.unproved_last = unproved_last
         node.deadline_ns = node.clock_ns
         self.carry_out(node, node.raft.flushed(node.clock_ns, node.flushed))
@@ -124,6 +162,30 @@ class World:
         node.raft, node.pending, node.held, node.fetches = None, [], [], []
         # Who asked died with the node.
         self.reads = {r: answer for r, answer in self.reads.items() if answer or self.read_owner[r] != number}
+
+    def spoil(self, number: int, *firsts: int) -> None:
+        """The batches at these indexes can't be read from a node's disk any more."""
+        node = self.nodes[number]
+        _, _, log = replay(node.disk)
+        for batch in log:
+            if any(batch.first <= first <= batch.last for first in firsts):
+                node.bad.add((batch.first, batch.term))
+
+    def find(self, number: int, first: int, last: int = 0) -> None:
+        """A read finds that a batch is bad."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        log = replay(node.disk)[2]
+        node.known_bad |= {(b.first, b.term) for b in log if b.first <= first <= b.last} & node.bad
+        self.carry_out(node, node.raft.faulty(node.clock_ns, first, last))
+
+    def wipe(self, number: int) -> None:
+        """A new, empty directory under the old name, made to rejoin."""
+        node = self.nodes[number]
+        require(not node.up, "only a crashed node is wiped")
+        node.forgotten |= {batch.identity for batch in replay(node.disk)[2]}
+        node.disk, node.hard, node.rejoins = [], (0, 0), True
+        node.bad, node.known_bad = set(), set()
 
     def fill(self, number: int, terms: Iterable[int], *, term: int, vote: int = 0) -> None:
         """A crashed node's disk: one entry of each of these terms, and a hard state."""
@@ -210,6 +272,9 @@ class World:
         for _, record in done:
             if record.kind == "hard state":
                 node.hard = (record.term, record.vote)
+            elif record.kind == "repair":
+                node.bad.discard((record.record.first, record.record.term))
+                node.known_bad.discard((record.record.first, record.record.term))
         node.flushed = done[-1][0]
         self.carry_out(node, node.raft.flushed(node.clock_ns, node.flushed))
 
@@ -220,9 +285,28 @@ class World:
         _, _, log = replay(node.disk)
         found: list[Record] = []
         for batch in log:
+            if batch.last >= first and (batch.first, batch.term) in node.bad:
+                status = status if found else CORRUPT
+                node.known_bad.add((batch.first, batch.term))
+                break
             if batch.last >= first and sum(80 + b.count * 8 for b in found) < bytes_max and len(found) < 256:
                 found.append(batch)
-        self.carry_out(node, node.raft.fetched(node.clock_ns, peer, [] if status else found, status))
+        effects = node.raft.fetched(node.clock_ns, peer, [] if status else found, status, first=first)
+        self.carry_out(node, effects)
+
+    def answer_repair_fetch(self, number: int) -> None:
+        """The disk is read for a peer's repair."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        peer, first = node.repair_fetches.pop(0)
+        _, _, log = replay(node.disk)
+        found = [batch for batch in log if batch.first <= first <= batch.last]
+        status = CORRUPT if any((batch.first, batch.term) in node.bad for batch in found) else 0
+        node.known_bad |= {(b.first, b.term) for b in found if status}
+        effects = node.raft.fetched(
+            node.clock_ns, peer, [] if status else found, status, first=first, repair=True
+        )
+        self.carry_out(node, effects)
 
     def reachable(self, number: int, peer: int, is_reachable: bool) -> None:
         node = self.nodes[number]
@@ -312,14 +396,23 @@ class World:
 
     def carry_out(self, node: Node, effects: dict[str, Any]) -> None:
         assert node.raft is not None
-        for wsn, record in effects["writes"]:
+        for place, (wsn, record) in enumerate(effects["writes"]):
+            if place == effects["repair"]:
+                self.tell(f"{node.number} repairs {record!r}")
+                node.pending.append((wsn, Repair(record)))
+                continue
             self.tell(f"{node.number} writes {record!r}")
             node.pending.append((wsn, record))
             if record.kind == "truncate":
                 require(record.first > node.commit, "what is committed is never truncated")
                 node.log = [batch for batch in node.log if batch.last < record.first]
+                node.bad = {(first, term) for first, term in node.bad if first < record.first}
+                node.known_bad &= node.bad
             elif record.kind != "hard state":
                 node.log.append(record)
+        node.listening = node.status()["listening"]
+        for letter in effects["letters"]:
+            self.check_promise(node, letter)
         node.held += effects["letters"]
         node.deadline_ns = effects["deadline_ns"]
         self.refusals += [(node.number, status) for status in effects["refusals"]]
@@ -334,12 +427,15 @@ class World:
                 f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
             )
         node.fetches += effects["fetches"]
+        node.repair_fetches += effects["repair_fetches"]
         self.check(node, effects["commit"])
         self.release(node)
         if not self.manual and node.pending:
             self.flush(node.number)
         while self.fetch and node.fetches:
             self.answer_fetch(node.number)
+        while self.fetch and node.repair_fetches:
+            self.answer_repair_fetch(node.number)
 
     def release(self, node: Node) -> None:
         """Letters whose write is durable leave, and must keep what they promise."""
@@ -367,6 +463,30 @@ class World:
 
     # What must hold
 
+    def check_promise(self, node: Node, letter: Letter) -> None:
+        """When it is made; when it may leave, release looks at."""
+        if letter.name == "vote":
+            self.asked[node.number, letter.term] = (letter.fields["last_term"], letter.fields["last_index"])
+        elif letter.name == "vote-reply" and letter.fields["granted"]:
+            self.check_grant(node, letter)
+        elif letter.name == "append-reply" and not letter.fields["rejected"]:
+            self.check_acknowledged(node, letter)
+
+    def check_grant(self, node: Node, letter: Letter) -> None:
+        require(not node.listening, f"{node.number} grants a vote while it listens")
+        mine = node.log[-1] if node.log else None
+        theirs = self.asked.get((letter.target, letter.term))
+        require(
+            mine is None or theirs is None or theirs >= (mine.term, mine.last),
+            f"{node.number} grants a vote to a log that is behind its own, faulty entries counted",
+        )
+
+    def check_acknowledged(self, node: Node, letter: Letter) -> None:
+        counted = letter.fields["match"] - letter.fields["withheld"]
+        require(not (node.listening and counted), f"{node.number} acknowledges {counted} while it listens")
+        bad = [first for first, _ in node.known_bad]
+        require(counted < min(bad, default=counted + 1), f"{node.number} acknowledges {counted}, {bad} being faulty")
+
     def check(self, node: Node, commit: int) -> None:
         assert node.raft is not None
         status = node.status()
@@ -379,6 +499,8 @@ class World:
                     other == node.number,
                     f"term {status['term']} has one leader, not {other} and {node.number}",
                 )
+                require(not node.known_bad, f"leader {node.number} has nothing faulty when it is elected")
+                require(not node.listening, f"{node.number} does not lead while it listens")
                 held = [batch.identity for batch in node.log]
                 require(
                     held[: len(self.committed)] == self.committed,
@@ -410,7 +532,8 @@ class World:
         )
         for identity in mine[shared:]:
             holders = sum(
-                identity in [b.identity for b in replay(other.disk)[2]] for other in self.nodes.values()
+                identity in [b.identity for b in replay(other.disk)[2]] or identity in other.forgotten
+                for other in self.nodes.values()
             )
             require(
                 2 * holders > len(self.nodes),

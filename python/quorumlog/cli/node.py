@@ -12,7 +12,11 @@ from pathlib import Path
 import click
 
 import quorumlog as ql
+from quorumlog._core.bridge.directory import identity_of
+from quorumlog._core.bridge.directory import readmit as readmit_in
 from quorumlog.cli.config import BadConfig, NodeConfig, read_config
+from quorumlog.names import id_of
+from quorumlog.node import check_readmission
 
 TOKEN_BYTES = 32
 
@@ -27,7 +31,8 @@ TOKEN_BYTES = 32
     required=True,
     help="The secret all nodes share, in hex; made (0600) if the file is not there.",
 )
-def init(directory: Path, name: str, cluster: uuid.UUID | None, token_file: Path) -> None:
+@click.option("--rejoin", is_flag=True, help="For a node that lost its directory; see `quorumlog readmit`.")
+def init(directory: Path, name: str, cluster: uuid.UUID | None, token_file: Path, rejoin: bool) -> None:
     """Make the data directory DIRECTORY: cluster, name and incarnation, once.
 
     The first node's command says the cluster's uuid; give it and the same token file to the others.
@@ -37,13 +42,17 @@ def init(directory: Path, name: str, cluster: uuid.UUID | None, token_file: Path
             f"{token_file} is there already, so this seems to be a further node of a cluster:"
             " say which with --cluster UUID, or name another token file for a new cluster"
         )
+    if rejoin and cluster is None:
+        raise click.UsageError("--rejoin is for a node of a cluster that there is: say which with --cluster UUID")
     made = cluster or uuid.uuid4()
     token = _token(token_file)
     try:
-        ql.Node.create(directory, name, cluster=made, token=token)
+        incarnation = ql.Node.create(directory, name, cluster=made, token=token, rejoin=rejoin)
     except ql.QuorumlogError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"made {directory}: node {name} of cluster {made}")
+    if rejoin:
+        click.echo(f"on every other node: quorumlog readmit DIR --name {name} --incarnation {incarnation}")
     if cluster is None:
         rest = f"--cluster {made} --token-file {token_file}"
         click.echo(f"other nodes: quorumlog init DIR --name NAME {rest}")
@@ -66,6 +75,26 @@ def _token(path: Path) -> bytes:
     with os.fdopen(descriptor, "w") as file:
         file.write(token.hex() + "\n")
     return token
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", required=True, help="The node that lost its directory.")
+@click.option("--incarnation", type=int, required=True, help="Of its new one: `quorumlog init --rejoin` says it.")
+def readmit(directory: Path, name: str, incarnation: int) -> None:
+    """Let a node that lost its directory come back: on DIRECTORY of each other node, while that is stopped.
+
+    The former directory must be gone for good.  A running node is told by `Node.readmit` instead.
+    """
+    try:
+        check_readmission(incarnation)
+        identity = identity_of(str(directory))
+        if identity is None or identity[0] == name:
+            raise ql.UsageError(f"{directory} is not the data directory of another node")
+        readmit_in(str(directory), id_of(name), incarnation)
+    except ql.QuorumlogError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{identity[0]} takes incarnation {incarnation} for {name} from now on")
 
 
 @click.command()

@@ -145,6 +145,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
             more = True
             break
     more |= answer_reads(group, ended, stop_ns)
+    if load_u64(&apply.faulty):
+        node_wake(group.core.node)       # which has it repaired
     if moved and (load_u32(&apply.rewind) or load_u32(&apply.starving)):
         node_wake(group.core.node)
     return more                          # what can't be read yet is tried again after a sleep

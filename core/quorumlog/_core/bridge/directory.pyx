@@ -3,7 +3,8 @@
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.storage.files cimport system_files
-from quorumlog._core.storage.identity cimport Identity, identity_create, identity_read
+from quorumlog._core.storage.identity cimport (
+    Identity, KnownPeers, identity_create, identity_lock, identity_read, peers_read, peers_readmit, peers_write)
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset, strncpy
@@ -30,6 +31,26 @@ def create(path, bytes name, uint64_t node, bytes cluster, bytes token, uint64_t
     status = identity_create(system_files(), where, &identity)
     if status != OK:
         raise simple_error(status, f"create {path}")
+
+
+def readmit(path, uint64_t node, uint64_t incarnation):
+    """Believes another incarnation of a peer, in the directory of a node that is not running; durable."""
+    cdef KnownPeers peers
+    cdef bytes where = os.fsencode(path)
+    cdef int lock_fd = -1
+    cdef int status = identity_lock(system_files(), where, &lock_fd)
+    if status != OK:
+        raise simple_error(status, f"readmit in {path}")
+    try:
+        status = peers_read(system_files(), where, &peers)
+        if status == OK:
+            status = peers_readmit(&peers, node, incarnation)
+        if status == OK:
+            status = peers_write(system_files(), where, &peers)
+    finally:
+        os.close(lock_fd)
+    if status != OK:
+        raise simple_error(status, f"readmit in {path}")
 
 
 def identity_of(path):

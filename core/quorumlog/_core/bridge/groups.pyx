@@ -5,14 +5,17 @@ from quorumlog._core.base.status cimport ERR_USAGE, OK
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.runtime.node cimport (
     group_discard, group_prepare, node_command, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, LOG_CACHE_BYTES, HostedGroup, Ticket)
 from quorumlog._core.storage.batch cimport pool_open
+from quorumlog._core.storage.wal cimport RecoveredGroup
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 import threading
@@ -21,17 +24,18 @@ from quorumlog import errors
 from quorumlog._core.bridge.applier import run_applier
 
 
-cdef HostedGroup* prepare(NodeCore core, group_t group, bytes name, object machine, dict o) except NULL:
+cdef HostedGroup* prepare(NodeCore core, group_t group, bytes name, object machine, bint has_peers,
+                          dict o) except NULL:
     cdef int status = 0
     cdef int applier = APPLIER_NONE if machine is None else APPLIER_PYTHON
     cdef HostedGroup* hosted = group_prepare(
-        core.node, group, name, applier, o["forward"], o["intake_bytes"], o["session"], &status)
+        core.node, group, name, applier, o["forward"], o["intake_bytes"], o["session"], has_peers, &status)
     if hosted == NULL:
         error = simple_error(status, f"open group {name.decode()!r}")
         if isinstance(error, errors.Corrupt):
             error.detail = core.node.report.detail.decode(errors="replace")
-            error.args = (f"{error} at {error.detail}: entries that others may rely on are damaged here; "
-                          "repair from peers is not built yet, so this group stays closed",)
+            error.args = (f"{error} at {error.detail}: entries that were acknowledged are damaged "
+                          "here, and the group has no other voter to repair them from: it stays closed",)
         raise error
     return hosted
 
@@ -46,6 +50,34 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     if made.pool == NULL:
         raise MemoryError()
     return made
+
+
+cdef void* open_recovered(HostedGroup* hosted, RaftOptions* options) noexcept:
+    """The protocol over what recovery found of its group; NULL: it refuses, or there is no memory."""
+    cdef const RecoveredGroup* found = hosted.recovered
+    cdef Fault* faults = NULL
+    cdef void* state
+    cdef uint32_t i
+    options.unproved_last = hosted.unproved_last
+    options.unproved_term = hosted.unproved_term
+    options.listening = hosted.listening
+    if found != NULL:
+        options.hard_state_term = found.hard_state_term
+        options.vote = found.vote
+        options.fault_count = found.hole_count
+        faults = <Fault*>calloc(found.hole_count + 1, sizeof(Fault))
+        if faults == NULL:
+            return NULL
+        for i in range(found.hole_count):
+            faults[i].first = found.holes[i].first
+            faults[i].last = found.holes[i].last
+            faults[i].term = found.holes[i].term
+            faults[i].body_crc = found.holes[i].body_crc
+            faults[i].identified = found.holes[i].identified
+    options.faults = faults
+    state = raft_open(options, &hosted.log, monotonic_ns())
+    free(faults)
+    return state
 
 
 def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object machine, dict o):
@@ -67,13 +99,9 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.append_bytes_max = o["append_bytes"]
     options.uncommitted_bytes_max = o["uncommitted_bytes"]
     options.seed = o["seed"]
-    hosted = prepare(core, group, name, machine, o)
-    options.hard_state_term = hosted.recovered_term
-    options.vote = hosted.recovered_vote
-    options.unproved_last = hosted.unproved_last
-    options.unproved_term = hosted.unproved_term
+    hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()
-    hosted.state = raft_open(&options, &hosted.log, monotonic_ns())
+    hosted.state = open_recovered(hosted, &options)
     if hosted.state == NULL:
         group_discard(hosted)
         raise errors.UsageError(

@@ -31,6 +31,7 @@ cdef class NodeCore:
     cdef object closing_lock           # reentrant: a signal handler may close in the middle of close
 
     cdef int check_open(self) except -1
+    cdef Ticket* answered(self, Ticket* ticket, Deadline deadline) except NULL
     cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, Deadline deadline) except NULL
 
 

@@ -26,7 +26,8 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, NodeOptions, NodeStatus, Ticket)
+    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, NodeOptions, NodeStatus, Readmission, Ticket)
+from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
@@ -113,6 +114,7 @@ cdef class NodeCore:
         options.spare_segments = o["spare_segments"]
         options.sync_group_bytes_max = o["sync_group_bytes"]
         options.direct = o["direct"]
+        options.scrub_bytes_per_s = o["scrub_bytes_per_s"]
         options.writer = o["writer"]
         options.memory_bytes = o["memory_bytes"]
         options.send_queue_bytes_max = o["send_queue_bytes"]
@@ -205,15 +207,35 @@ cdef class NodeCore:
         finally:
             ticket_leave(ticket)
 
+    def scrub(self):
+        """A new pass of the scrub, from now on."""
+        self.check_open()
+        scrubber_wanted(&self.node.scrubber)
+
+    def readmit(self, uint64_t node, uint64_t incarnation, double timeout=5.0):
+        """Believes another incarnation of a peer; durable when this returns."""
+        cdef Ticket* ticket
+        cdef Readmission* readmission
+        self.check_open()
+        ticket = ticket_new(COMMAND_READMIT, NULL, sizeof(Readmission))
+        if ticket == NULL:
+            raise MemoryError()
+        readmission = <Readmission*>ticket.answer
+        readmission.node, readmission.incarnation = node, incarnation
+        ticket_leave(self.answered(ticket, Deadline(timeout)))
+
     cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, Deadline deadline) except NULL:
         """A ticket that was answered, to be left by the caller; raises when it was not, or badly.  The
         node may have been closed meanwhile."""
         self.check_open()
         cdef Ticket* ticket = ticket_new(kind, subject, answer_bytes)
-        cdef int64_t left_ns
-        cdef int status
         if ticket == NULL:
             raise MemoryError()
+        return self.answered(ticket, deadline)
+
+    cdef Ticket* answered(self, Ticket* ticket, Deadline deadline) except NULL:
+        cdef int64_t left_ns
+        cdef int status
         node_command(self.node, ticket)
         try:
             while True:
@@ -444,6 +466,8 @@ cdef dict node_status_dict(NodeCore core, NodeStatus* s):
         "writer": s.writer_kind, "failed": s.failure != OK, "boot": core.node.report.boot,
         "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
         "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+        "scrubbed_bytes": s.scrubbed_bytes, "scrub_passes": s.scrub_passes, "scrub_faults": s.scrub_faults,
+        "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
     }
 
 
@@ -453,6 +477,8 @@ cdef dict group_status_dict(GroupCore group, GroupStatus* s):
         "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
         "last": s.last, "flushed": s.flushed, "commit": s.commit,
         "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
+        "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
+        "listening": bool(s.listening),
         "elections": s.elections, "leader_changes": s.leader_changes,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,

@@ -10,12 +10,13 @@ from libc.string cimport memcpy, memset
 
 from quorumlog._core.base.bytes cimport get_u64, put_u32, put_u64
 from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport (
     GroupLog, LogRun, log_batch, log_close, log_compact, log_open, log_pin, log_restore, log_term)
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
+    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
     EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
     Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
@@ -31,7 +32,7 @@ ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CA
          ROLE_LEADER: "leader"}
 MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
             7: "heartbeat", 8: "heartbeat-reply", 9: "commit", 10: "read-index", 11: "read-index-reply",
-            12: "stale-term"}
+            12: "stale-term", 13: "fetch", 14: "fetch-reply", 15: "barrier", 16: "barrier-reply"}
 MESSAGE_NUMBERS = {name: number for number, name in MESSAGES.items()}
 FIELDS = {
     "pre-vote": ("last_index", "last_term", "proposed", "tail"),
@@ -39,13 +40,17 @@ FIELDS = {
     "pre-vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "append": ("prev_index", "prev_term", "commit"),
-    "append-reply": ("rejected", "match", "prev_index", "hint_index", "hint_term"),
+    "append-reply": ("rejected", "match", "prev_index", "hint_index", "hint_term", "withheld"),
     "heartbeat": ("round", "commit", "sent_ns"),
-    "heartbeat-reply": ("round", "verified", "sent_ns"),
+    "heartbeat-reply": ("round", "verified", "sent_ns", "listening"),
     "commit": ("commit",),
     "read-index": ("request",),
     "read-index-reply": ("request", "index", "status"),
     "stale-term": (),
+    "fetch": ("index", "entry_term", "body_crc", "identified"),
+    "fetch-reply": ("index", "found"),
+    "barrier": ("request",),
+    "barrier-reply": ("request", "index"),
 }
 
 
@@ -72,7 +77,7 @@ cdef class Pool:
         cdef uint32_t i = 0
         cdef Batch* batch
         cdef bytes packed = b"".join(payloads)
-        batch = batch_new(self.pool, (head + len(packed) + 7) & ~7)
+        batch = batch_new(self.pool, 16 if kind == KIND_HARD_STATE else (head + len(packed) + 7) & ~7)
         if batch == NULL:
             raise MemoryError
         memset(batch.body, 0, batch.body_bytes)
@@ -127,6 +132,15 @@ cdef class Record:
     @property
     def vote(self):
         return get_u64(self.batch.body)
+
+    @property
+    def body_crc(self):
+        return self.batch.body_crc
+
+    @property
+    def listening(self):
+        """Of a hard state."""
+        return bool(get_u64(self.batch.body + 8))
 
     @property
     def identity(self):
@@ -194,8 +208,9 @@ cdef class Letter:
             hidden |= {"rejected", "hint_index", "hint_term"}
         elif self.fields.get("rejected"):
             hidden |= {"rejected", "match"}
-        if not self.fields.get("tail", 1):
-            hidden.add("tail")
+        hidden |= {name for name in ("tail", "withheld", "listening") if not self.fields.get(name, 1)}
+        if self.fields.get("rejected"):
+            hidden.add("withheld")
         words = [f"{name.replace('_', ' ')} {value}"
                  for name, value in self.fields.items() if name not in hidden]
         if self.fields.get("rejected"):
@@ -218,10 +233,11 @@ cdef class RaftNode:
                   uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
                   uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
                   uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(),
-                  uint64_t unproved_last=0,
+                  uint64_t unproved_last=0, faults=(), bint listening=False,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
         cdef LogRun* c_runs
+        cdef Fault* c_faults
         cdef int status
         memset(&options, 0, sizeof(options))
         if log_open(&self.log, GROUP, cache_limit_bytes) != 0:
@@ -248,11 +264,19 @@ cdef class RaftNode:
         options.hard_state_term = term
         options.vote = vote
         options.unproved_last = unproved_last
+        options.listening = listening
+        c_faults = <Fault*>calloc(len(faults) + 1, sizeof(Fault))
+        for i, (fault_first, fault_last, fault_term, body_crc) in enumerate(faults):
+            c_faults[i].first, c_faults[i].last, c_faults[i].term = fault_first, fault_last, fault_term
+            c_faults[i].identified = body_crc is not None
+            c_faults[i].body_crc = body_crc or 0
+        options.faults, options.fault_count = c_faults, len(faults)
         self.node = node
         self.wsn_next = wsn_next
         self.protocol = raft_protocol()
         self.out = outbox_open()
         self.raft = raft_open(&options, &self.log, now_ns)
+        free(c_faults)
         if self.raft == NULL:
             raise ValueError("options that make no sense")
 
@@ -271,7 +295,8 @@ cdef class RaftNode:
         cdef Message* message
         event.wsn_next = self.wsn_next
         self.protocol.step(self.raft, event, self.out)
-        writes, letters, refusals, reads, fetches = [], [], [], [], []
+        repair = self.out.repair
+        writes, letters, refusals, reads, fetches, repair_fetches = [], [], [], [], [], []
         for i in range(self.out.write_count):
             writes.append((self.wsn_next + i, take(self.out.writes[i])))
         self.wsn_next += self.out.write_count
@@ -292,10 +317,15 @@ cdef class RaftNode:
         for i in range(self.out.read_count):
             reads.append((self.out.reads[i].read, self.out.reads[i].index, self.out.reads[i].status))
         for i in range(self.out.fetch_count):
-            fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first,
-                            self.out.fetches[i].bytes_max))
+            if self.out.fetches[i].repair:
+                repair_fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first))
+            else:
+                fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first,
+                                self.out.fetches[i].bytes_max))
         effects = {
             "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "fetches": fetches,
+            "repair_fetches": repair_fetches, "repair": repair - 1 if repair else None,
+            "faulty_first": self.out.faulty_first,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
             "leader_changed": bool(self.out.leader_changed),
         }
@@ -346,7 +376,15 @@ cdef class RaftNode:
         event.kind, event.now_ns, event.read = EVENT_READ, now_ns, read
         return self.step(&event)
 
-    def fetched(self, uint64_t now_ns, uint64_t peer, list records, int status=0):
+    def faulty(self, uint64_t now_ns, uint64_t first, uint64_t last=0):
+        """A read of the log found this batch bad."""
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.first, event.last = EVENT_FAULTY, now_ns, first, last
+        return self.step(&event)
+
+    def fetched(self, uint64_t now_ns, uint64_t peer, list records, int status=0, *, uint64_t first=0,
+                bint repair=False):
         cdef Event event
         cdef Batch* batches[MESSAGE_BATCHES_MAX]
         cdef Record record
@@ -354,6 +392,7 @@ cdef class RaftNode:
         for i, record in enumerate(records):
             batches[i] = record.batch
         event.kind, event.now_ns, event.peer, event.status = EVENT_FETCHED, now_ns, peer, status
+        event.first, event.repair = first, repair
         event.batches, event.batch_count = batches, len(records)
         return self.step(&event)
 
@@ -375,6 +414,8 @@ cdef class RaftNode:
             "first": status.first, "last": status.last, "flushed": status.flushed, "commit": status.commit,
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
+            "listening": bool(status.listening), "faulty": status.faulty,
+            "faults_found": status.faults_found, "faults_repaired": status.faults_repaired,
             "peers": {status.peers[i].node: {
                 "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state],
                 "match": status.peers[i].match,

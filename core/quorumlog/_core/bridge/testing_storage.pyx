@@ -14,7 +14,7 @@ from quorumlog._core.storage.wal cimport (RecoveredGroup, Wal, WalOptions, WalRe
                                           wal_append, wal_body_bytes_max, wal_close, wal_compact,
                                           wal_complete, wal_damage, wal_drop_group, wal_execute,
                                           wal_open, wal_open_group, wal_plan, wal_poisoned,
-                                          wal_prepare, wal_read, wal_status)
+                                          wal_prepare, wal_read, wal_repair, wal_status)
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EIO
@@ -373,7 +373,11 @@ cdef class StepLog:
                 "last_term": g.last_term, "runs": [(g.runs[k].first,
                                                     g.runs[k].term) for k in range(g.run_count)],
                 "unproved_last": g.unproved_last, "unproved_term": g.unproved_term,
-                "faulty": (g.faulty_first, g.faulty_last), "hard_state_damaged": bool(g.hard_state_damaged)}
+                "faulty": (g.faulty_first, g.faulty_last), "hard_state_damaged": bool(g.hard_state_damaged),
+                "listening": bool(g.listening), "boundless": bool(g.boundless), "whole_last": g.whole_last,
+                "holes": [(g.holes[k].first, g.holes[k].last, g.holes[k].term,
+                           bool(g.holes[k].identified)) for k in range(g.hole_count)],
+                "whole_runs": [(g.runs[k].first, g.runs[k].term) for k in range(g.whole_run_count)]}
         return {"groups": groups, "flushed": self.opened.flushed, "wsn_last": self.opened.wsn_last,
                 "boot": self.opened.boot, "records": self.opened.records,
                 "corrupt": self.opened.corrupt_records, "unproved": self.opened.unproved_records,
@@ -390,8 +394,15 @@ cdef class StepLog:
         batch_drop(batch)
         return wsn
 
-    def hard_state(self, uint64_t group, uint64_t term, uint64_t vote):
-        raw = vote.to_bytes(8, "little") + bytes(8)
+    def repair(self, uint64_t group, uint64_t term, uint64_t first, payloads):
+        """What the log has there already, once more."""
+        cdef Batch* batch = make_batch(self.pool, 1, group, term, first, payloads, b"")
+        cdef uint64_t wsn = wal_repair(self.wal, batch)
+        batch_drop(batch)
+        return wsn
+
+    def hard_state(self, uint64_t group, uint64_t term, uint64_t vote, bint listening=False):
+        raw = vote.to_bytes(8, "little") + int(listening).to_bytes(8, "little")
         cdef Batch* batch = make_batch(self.pool, 3, group, term, 0, None, raw)
         cdef uint64_t wsn = wal_append(self.wal, batch)
         batch_drop(batch)

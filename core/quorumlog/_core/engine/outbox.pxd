@@ -27,9 +27,11 @@ cdef struct Fetch:
     node_t peer
     index_t first
     uint64_t bytes_max
+    bint repair                    # one batch, for a peer's repair
 
 cdef struct Outbox:
     Batch** writes                 # references
+    uint32_t repair                # 1 + place in `writes` of a batch that the log has already, but bad; 0: none
     uint32_t write_count
     uint32_t write_capacity
     Message* messages
@@ -50,6 +52,7 @@ cdef struct Outbox:
     uint64_t deadline_ns           # when to send EVENT_TIME next; 0: never
     index_t commit                 # the group's commit index after the step
     bint leader_changed            # the known leader or the own role changed
+    index_t faulty_first           # first index of the log that is not to be read after the step; 0: none
 
 
 cdef Outbox* outbox_open() noexcept nogil
@@ -57,6 +60,7 @@ cdef void outbox_close(Outbox* out) noexcept nogil
 cdef void outbox_clear(Outbox* out) noexcept nogil       # after everything in it was taken over
 # Each of these has room by construction (sizes in outbox.pyx) and checks that it has.
 cdef void outbox_write(Outbox* out, Batch* batch) noexcept nogil           # keeps a reference
+cdef void outbox_repair(Outbox* out, Batch* batch) noexcept nogil          # at most one in a step
 cdef Message* outbox_message(Outbox* out) noexcept nogil                   # zeroed, appended
 # To the newest message; keeps a reference.
 cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept nogil
@@ -65,3 +69,4 @@ cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil
 cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil
 cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noexcept nogil
 cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil
+cdef void outbox_fetch_repair(Outbox* out, node_t peer, index_t first) noexcept nogil

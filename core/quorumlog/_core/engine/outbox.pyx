@@ -76,6 +76,8 @@ cdef void outbox_clear(Outbox* out) noexcept nogil:
     out.refusal_count = 0
     out.read_count = 0
     out.fetch_count = 0
+    out.repair = 0
+    out.faulty_first = 0
     out.leader_changed = False
 
 
@@ -138,4 +140,16 @@ cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_m
     out.fetches[out.fetch_count].peer = peer
     out.fetches[out.fetch_count].first = first
     out.fetches[out.fetch_count].bytes_max = bytes_max
+    out.fetches[out.fetch_count].repair = False
     out.fetch_count += 1
+
+
+cdef void outbox_fetch_repair(Outbox* out, node_t peer, index_t first) noexcept nogil:
+    outbox_fetch(out, peer, first, 1)
+    out.fetches[out.fetch_count - 1].repair = True
+
+
+cdef void outbox_repair(Outbox* out, Batch* batch) noexcept nogil:
+    check2(out.repair == 0, b"Q-OUTBOX-09 a step repairs one batch at most", out.repair, batch.first)
+    outbox_write(out, batch)
+    out.repair = out.write_count

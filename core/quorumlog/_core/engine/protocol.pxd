@@ -22,6 +22,7 @@ cdef enum EventKind:
     EVENT_FETCHED = 6          # answer to a Fetch: `batches` (or none: `status` says why) for `peer`
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
+    EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
 
 cdef struct Event:
     int kind
@@ -36,6 +37,9 @@ cdef struct Event:
     Batch** batches
     uint32_t batch_count
     int status
+    index_t first              # EVENT_FETCHED: as asked; EVENT_FAULTY
+    index_t last
+    bint repair                # EVENT_FETCHED: for a peer's repair, one batch
 
 cdef enum Role:
     ROLE_FOLLOWER = 1
@@ -70,6 +74,10 @@ cdef struct GroupStatus:
     uint64_t elections         # campaigns started here
     uint64_t leader_changes
     uint64_t peer_errors       # messages that broke the protocol: dropped and counted
+    bint listening             # it may have forgotten what it promised: neither votes nor acknowledges
+    uint32_t faulty            # batches of the log that wait for their repair
+    uint64_t faults_found
+    uint64_t faults_repaired
     uint32_t peer_count
     PeerStatus peers[16]
 

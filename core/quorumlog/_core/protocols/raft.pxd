@@ -1,6 +1,7 @@
 """Raft as a pure protocol (Ongaro and Ousterhout 2014; Ongaro's thesis 2014)."""
 
 from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.protocol cimport Protocol
 
@@ -20,6 +21,9 @@ cdef struct RaftOptions:
     node_t vote
     index_t unproved_last              # 0: the log's tail is intact
     term_t unproved_term               # of the entry there, 0: not known
+    const Fault* faults                # bad batches of the log, in order; `first`, `last`, `term` and identity count
+    uint32_t fault_count
+    bint listening                     # it may have forgotten what it promised: it waits to be admitted
 
 # Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).
 # NULL: no memory, or options that make no sense.  The caller pins the log at what is applied (log_pin, at

@@ -13,33 +13,40 @@ from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.prng cimport prng_next, prng_seed
 from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
-from quorumlog._core.base.types cimport NODES_MAX
-from quorumlog._core.engine.log cimport GroupLog, log_flush
+from quorumlog._core.base.types cimport NODES_MAX, term_t
+from quorumlog._core.engine.faults cimport Fault, faults_add, faults_close, faults_first
+from quorumlog._core.engine.log cimport GroupLog, log_flush, log_term
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_UNREACHABLE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus, PeerStatus, Protocol)
+    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
+    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
+    GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
+from quorumlog._core.protocols.raft_admission cimport (
+    admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_election cimport (
-    election_check_quorum, election_new_term, election_on_flushed, election_on_leader_lost,
-    election_on_pre_vote,
-    election_on_pre_vote_reply, election_on_vote, election_on_vote_reply, election_reset_timer,
-    election_timeout)
+    election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
+    election_on_pre_vote, election_on_pre_vote_reply, election_on_vote, election_on_vote_reply,
+    election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
 from quorumlog._core.protocols.raft_records cimport raft_drop_spares, raft_message, raft_refill
+from quorumlog._core.protocols.raft_repair cimport (
+    repair_deadline_ns, repair_found, repair_on_fetch, repair_on_fetched, repair_on_flushed, repair_on_reply,
+    repair_overdue, repair_turn)
 from quorumlog._core.protocols.raft_replication cimport (
     replication_commit, replication_on_append_reply, replication_on_fetched, replication_on_heartbeat_reply,
     replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
-    RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE,
-    RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
+    PendingRead, Raft, VoteFields, number_max, slot_bit)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:
@@ -56,6 +63,8 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
         return False
     if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
         return False
+    if options.voter_count == 1 and (options.fault_count > 0 or options.listening):
+        return False                   # nobody to repair it, nobody to admit it
     return (options.uncommitted_bytes_max > 0 and options.hard_state_term <= number_max()
             and log.last <= number_max() and log.group == options.group)
 
@@ -73,7 +82,7 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
             or not membership_votes(&raft.membership, options.self)
-            or not rules_are_safe(raft)):
+            or not rules_are_safe(raft) or not restore_faults(raft, options, log, now_ns)):
         raft_close(raft)
         return NULL
     raft.group = options.group
@@ -96,6 +105,26 @@ cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
     return quorum_intersects(&raft.membership.quorum, &elect, &commit)
 
 
+cdef bint restore_faults(Raft* raft, const RaftOptions* options, const GroupLog* log,
+                         uint64_t now_ns) noexcept nogil:
+    cdef Fault fault
+    cdef term_t at_first, at_last
+    cdef uint32_t i
+    for i in range(options.fault_count):
+        fault = options.faults[i]
+        if log_term(log, fault.first, &at_first) != OK or log_term(log, fault.last, &at_last) != OK \
+                or fault.first > fault.last or at_first != fault.term or at_last != fault.term:
+            return False
+        fault.wsn = 0
+        fault.found_ns = now_ns
+        fault.asked_ns = 0
+        fault.refusals = 0
+        if faults_add(&raft.faults, &fault) != OK:
+            return False
+    raft.faults_found = raft.faults.count
+    return True
+
+
 cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     raft.term = options.hard_state_term
     raft.vote = options.vote
@@ -103,7 +132,8 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
         # The entries prove a later term than the hard state; how this node voted in it is not known,
         # so it votes for nobody else there.
         raft.term = raft.log.last_term
-        raft.vote = raft.self
+        raft.vote = raft.self if not options.listening else 0
+    raft.listening = options.listening
     raft.role = ROLE_FOLLOWER
     raft.commit = raft.log.first - 1
     raft.verified = raft.commit
@@ -127,6 +157,7 @@ cdef void raft_close(void* state) noexcept nogil:
     if raft == NULL:
         return
     raft_drop_spares(raft)
+    faults_close(&raft.faults)
     if raft.pool != NULL:
         pool_close(raft.pool)
     free(raft.reads)
@@ -147,6 +178,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
+    if raft.listening:
+        admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
         if room:                       # without memory it is as if the message had been lost
             on_message(raft, out, event.message)
@@ -161,21 +194,35 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         on_time(raft, out, room)
     elif event.kind == EVENT_READ:
         reads_propose(raft, out, event.read)
+    elif event.kind == EVENT_FAULTY:
+        repair_found(raft, event.first, event.last)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
+    if raft.faults.count > 0:
+        if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
+            election_follow(raft, out, 0)      # found on the way
+        repair_turn(raft, out)
     finish(raft, out)
 
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
+    cdef bint repaired
     raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
-    if log_flush(raft.log, raft.flushed_wsn) and raft.role == ROLE_LEADER:
+    repaired = raft.faults.count > 0 and repair_on_flushed(raft)
+    if (log_flush(raft.log, raft.flushed_wsn) or repaired) and raft.role == ROLE_LEADER:
         replication_commit(raft, out)
+        if repaired:
+            replication_send_all(raft, out)
     election_on_flushed(raft, out)
 
 
 cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
+    if raft.faults.count > 0 and raft.role == ROLE_LEADER and repair_overdue(raft):
+        election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
+        election_reset_timer(raft)
+        return
     if raft.role == ROLE_LEADER:
         if election_check_quorum(raft, out):
             if raft.now_ns >= raft.heartbeat_deadline_ns:
@@ -194,7 +241,9 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
     cdef int slot = membership_slot(&raft.membership, event.peer)
     if slot < 0 or slot == raft.self_slot:
         return                         # of a peer of other groups
-    if event.kind == EVENT_FETCHED:
+    if event.kind == EVENT_FETCHED and event.repair:
+        repair_on_fetched(raft, out, event)
+    elif event.kind == EVENT_FETCHED:
         replication_on_fetched(raft, out, slot, event)
     elif event.kind == EVENT_REACHABLE:
         raft.reachable |= slot_bit(slot)
@@ -209,7 +258,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
 
 
 cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
-    cdef uint64_t reads_ns
+    cdef uint64_t reads_ns, repair_ns
     cdef uint32_t i
     for i in range(out.message_count):
         # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
@@ -218,6 +267,8 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
         check2(raft.hard_state_wsn <= raft.flushed_wsn or out.messages[i].after_io >= raft.hard_state_wsn,
                b"Q-RAFT-63 a message waits for its term", out.messages[i].kind, out.messages[i].after_io)
     out.commit = raft.commit
+    if raft.faults.count > 0:
+        out.faulty_first = faults_first(&raft.faults)
     if raft.role == ROLE_LEADER:
         if raft.membership.count == 1:
             out.deadline_ns = 0        # nobody to tell, nobody to lose
@@ -233,22 +284,28 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
         reads_ns = reads_deadline_ns(raft)
         if reads_ns != 0 and reads_ns < out.deadline_ns:
             out.deadline_ns = reads_ns
+    if raft.faults.count > 0:
+        repair_ns = repair_deadline_ns(raft)
+        if repair_ns != 0 and repair_ns < out.deadline_ns:
+            out.deadline_ns = repair_ns
 
 
 # Messages
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER)
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
-    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_STALE_TERM:
+    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_BARRIER_REPLY:
         return False
-    if message.batch_count != 0 and message.kind != RAFT_APPEND:
+    if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
+        return False
+    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY:
         return False
     if message.kind == RAFT_PRE_VOTE and asked.proposed != message.term + 1:
         return False
@@ -266,6 +323,12 @@ cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept n
         return
     if message.kind == RAFT_PRE_VOTE:
         election_on_pre_vote(raft, out, slot, message)         # never changes our term (A-R11, A-R29)
+        return
+    if message.kind == RAFT_FETCH or message.kind == RAFT_FETCH_REPLY:
+        # Of any role and any term (rule 10): it is about what lies in a log, not about who leads.
+        if not (repair_on_fetch(raft, out, slot, message) if message.kind == RAFT_FETCH
+                else repair_on_reply(raft, out, slot, message)):
+            raft.peer_errors += 1
         return
     if message.term < raft.term and is_request(message.kind):
         # Figure 2: "Reply false if term < currentTerm".  The sender learns the term and steps down.
@@ -289,7 +352,8 @@ cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept n
 cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
     """A message of the current term.  False: the peer broke the protocol."""
     if raft.role == ROLE_LEADER:
-        raft.progress[slot].heard_ns = raft.now_ns
+        if not raft.peer_listening[slot]:
+            raft.progress[slot].heard_ns = raft.now_ns
         raft.progress[slot].active = True
     if message.kind == RAFT_APPEND:
         return follower_on_append(raft, out, message)
@@ -306,12 +370,16 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
     if message.kind == RAFT_READ_INDEX_REPLY:
         reads_on_reply(raft, out, message)
         return True
+    if message.kind == RAFT_BARRIER_REPLY:
+        return admission_on_reply(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
         return replication_on_append_reply(raft, out, slot, message)
     if message.kind == RAFT_HEARTBEAT_REPLY:
         return replication_on_heartbeat_reply(raft, out, slot, message)
+    if message.kind == RAFT_BARRIER:
+        admission_on_barrier(raft, out, slot, message)
     return True
 
 
@@ -334,6 +402,10 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.elections = raft.elections
     out.leader_changes = raft.leader_changes
     out.peer_errors = raft.peer_errors
+    out.listening = raft.listening
+    out.faulty = raft.faults.count
+    out.faults_found = raft.faults_found
+    out.faults_repaired = raft.faults_repaired
     for slot in range(<int>raft.membership.count):
         if slot == raft.self_slot:
             continue

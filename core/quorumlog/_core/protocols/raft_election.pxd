@@ -5,6 +5,8 @@ from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.protocols.raft_state cimport Raft
 
+# It may not lead: something of its log is faulty, or it listens only.
+cdef bint election_barred(const Raft* raft) noexcept nogil
 cdef void election_reset_timer(Raft* raft) noexcept nogil
 # A follower of `leader` (0: unknown) in the current term.
 cdef void election_follow(Raft* raft, Outbox* out, node_t leader) noexcept nogil

@@ -11,11 +11,13 @@ from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport node_t, term_t
+from quorumlog._core.engine.faults cimport faults_first
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport (
     ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE)
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
+from quorumlog._core.protocols.raft_admission cimport admission_new_term
 from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns, reads_refuse_all
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard_state
 from quorumlog._core.protocols.raft_replication cimport replication_start
@@ -81,6 +83,7 @@ cdef void take_term(Raft* raft, Outbox* out, term_t term, node_t vote) noexcept 
     # What the log shares with a leader has to be found out anew in every term (A-R2).
     raft.verified = raft.commit
     tail_forget(raft)
+    admission_new_term(raft)
     if led:
         election_reset_timer(raft)
 
@@ -110,6 +113,9 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
     election_reset_timer(raft)
     if raft.term >= number_max():
         return                         # a peer has spent the terms: nothing is left to campaign in
+    if election_barred(raft) and not mutant(b"campaign-while-faulty"):
+        election_follow(raft, out, 0)
+        return
     raft.elections += 1
     raft.tail_campaign = not tail_decide(raft, out) and not mutant(b"unproved-campaigns")
     set_role(raft, out, ROLE_PRE_CANDIDATE, 0)
@@ -119,6 +125,11 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
         campaign(raft, out)
     else:
         ask_all(raft, out, RAFT_PRE_VOTE, raft.term + 1)
+
+
+cdef bint election_barred(const Raft* raft) noexcept nogil:
+    """No leader that lacks what it may have acknowledged, nor one that doesn't know what that was."""
+    return raft.faults.count > 0 or raft.listening
 
 
 cdef void campaign(Raft* raft, Outbox* out) noexcept nogil:
@@ -169,6 +180,8 @@ cdef void become_leader(Raft* raft, Outbox* out) noexcept nogil:
           b"Q-RAFT-44 only a candidate becomes leader")
     check2(raft.vote == raft.self and raft.hard_state_wsn <= raft.flushed_wsn,
            b"Q-RAFT-45 a leader's own vote is durable", raft.hard_state_wsn, raft.flushed_wsn)
+    check(not election_barred(raft) or mutant(b"campaign-while-faulty"),
+          b"Q-RAFT-47 a leader's log is whole, and it knows what it promised")
     check2(raft.unproved_last <= raft.log.last, b"Q-RAFT-46 a leader's tail is proved", raft.unproved_last,
            raft.term)
     raft.verified = raft.log.last
@@ -194,6 +207,9 @@ cdef bint log_up_to_date(const Raft* raft, const VoteFields* asked) noexcept nog
     if raft.unproved_last != 0 and not mutant(b"unproved-votes-freely") \
             and (asked.last_index < raft.unproved_last or asked.last_term < raft.unproved_term):
         return False
+    if raft.faults.count > 0 and mutant(b"vote-without-the-faulty"):
+        return asked.last_index >= faults_first(&raft.faults) - 1
+    # Faulty entries are entries: the log's end counts them (rule 10).
     if asked.last_term != raft.log.last_term:
         return asked.last_term > raft.log.last_term
     return asked.last_index >= raft.log.last
@@ -216,6 +232,8 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
     if mutant(b"pre-vote-takes-the-term") and asked.proposed > raft.term:
         take_term(raft, out, asked.proposed, 0)
     granted = asked.proposed > raft.term and not heard_leader_recently(raft)
+    if raft.listening and not mutant(b"vote-while-listening"):
+        return                         # it has no say, nor evidence of what others may hold
     if not asked.flags & VOTE_FLAG_TAIL:
         granted = granted and (log_up_to_date(raft, asked) or mutant(b"vote-for-any-log"))
     reply_vote(raft, out, RAFT_PRE_VOTE_REPLY, message, granted)
@@ -226,6 +244,8 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint tail = (asked.flags & VOTE_FLAG_TAIL) != 0
     cdef bint granted = not tail and (log_up_to_date(raft, asked) or mutant(b"vote-for-any-log"))
+    if raft.listening and not mutant(b"vote-while-listening"):
+        return
     if message.term > raft.term:
         # Section 6: "if a server receives a RequestVote within the minimum election timeout of hearing
         # from a current leader, it does not update its term or grant its vote" (A-R11).

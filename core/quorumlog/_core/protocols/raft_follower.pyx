@@ -12,15 +12,18 @@ from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BATCH_ENTRIES_MAX, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.faults cimport faults_truncate
 from quorumlog._core.engine.log cimport (
     log_append, log_batch, log_last_of_term, log_term, log_truncate, log_wsn)
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport ROLE_FOLLOWER, ROLE_LEADER
+from quorumlog._core.protocols.raft_admission cimport admission_ask
 from quorumlog._core.protocols.raft_election cimport election_follow, election_reset_timer
 from quorumlog._core.protocols.raft_reads cimport reads_on_leader_heard
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_write, raft_write_truncate
 from quorumlog._core.protocols.raft_replication cimport replication_batch_end, replication_commit_to
+from quorumlog._core.protocols.raft_repair cimport repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND_REPLY, RAFT_HEARTBEAT_REPLY, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields,
     Raft, number_max)
@@ -39,6 +42,13 @@ cdef bint acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept no
     election_reset_timer(raft)
     reads_on_leader_heard(raft, out)
     return True
+
+
+cdef index_t acknowledged(const Raft* raft, index_t match) noexcept nogil:
+    """Of what lies before `match`, what this node answers for."""
+    if raft.listening and not mutant(b"acknowledge-while-listening"):
+        return 0
+    return repair_intact(raft, match)
 
 
 cdef void learn_commit(Raft* raft, index_t commit, index_t known) noexcept nogil:
@@ -65,6 +75,9 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     said.round = fields.round
     said.commit = raft.verified
     said.sent_ns = fields.sent_ns
+    said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
+    if raft.listening:
+        admission_ask(raft, out)
     return True
 
 
@@ -186,6 +199,7 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
         # replaces it.  The record covers an unproved tail too.
         raft_write_truncate(raft, out, message.batches[begin].first)
         log_truncate(raft.log, message.batches[begin].first)
+        faults_truncate(&raft.faults, message.batches[begin].first)
         raft.tail_truncated = raft.unproved_last != 0
     else:
         tail_before_append(raft, out)
@@ -203,6 +217,8 @@ cdef void accept(Raft* raft, Outbox* out, const Message* message, index_t match)
     # What this request covered, not where the log ends (A-R5), and not before it is durable.
     fields.match = match if not mutant(b"ack-the-last-index") else raft.log.last
     fields.prev_index = (<const AppendFields*>message.fields).prev_index
+    if raft.faults.count > 0 or raft.listening:
+        fields.withheld = fields.match - acknowledged(raft, fields.match)
     if match >= raft.log.first:
         check2(match <= raft.log.last, b"Q-RAFT-50 only what is in the log is acknowledged", match,
                raft.log.last)

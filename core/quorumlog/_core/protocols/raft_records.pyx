@@ -87,6 +87,7 @@ cdef void raft_save_hard_state(Raft* raft, Outbox* out, term_t term, node_t vote
     # Figure 2: "Updated on stable storage before responding to RPCs".  Term and vote are one record.
     cdef Batch* batch = take_spare(raft, KIND_HARD_STATE, term, 0, 0, RECORD_BODY_BYTES)
     put_u64(batch.body, vote if not mutant(b"vote-not-saved") else 0)
+    put_u64(batch.body + 8, 1 if raft.listening else 0)      # STANDING_LISTENING
     seal(batch)
     raft.term = term
     raft.vote = vote

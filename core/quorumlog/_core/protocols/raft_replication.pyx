@@ -7,7 +7,7 @@ has flushed (A-R17, A-R18).  `prev` of an append with batches is always a batch 
 from libc.stdint cimport uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, ERR_OVERLOADED, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
@@ -23,6 +23,7 @@ from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_STREAM, ROLE_LEADE
 from quorumlog._core.engine.quorum cimport acked_index
 from quorumlog._core.protocols.raft_reads cimport reads_begin_round, reads_confirm
 from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, raft_write
+from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields, Raft, slot_bit)
 from quorumlog._core.storage.batch cimport (
@@ -55,6 +56,10 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         p.reachable = (raft.reachable & slot_bit(slot)) != 0
         p.heard_ns = raft.now_ns
         raft.commit_sent[slot] = 0
+        raft.counted[slot] = 0
+        raft.peer_listening[slot] = False
+        raft.barrier_asked[slot] = 0
+        raft.barriers[slot] = 0
         raft.commit_wanted[slot] = 0
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
@@ -66,6 +71,14 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
     # "Upon election: send initial empty AppendEntries RPCs (heartbeat) to each server".
     reads_begin_round(raft, out)
     replication_send_all(raft, out)
+
+
+cdef index_t replication_barrier(Raft* raft, Outbox* out) noexcept nogil:
+    cdef Batch* blank = raft_blank(raft)
+    append(raft, out, blank)
+    batch_drop(blank)
+    replication_send_all(raft, out)
+    return raft.log.last
 
 
 cdef void append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
@@ -141,6 +154,8 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil:
             return
         batch = log_batch(raft.log, p.next)
         if batch == NULL:
+            if repair_blocks(raft, p.next):
+                return                 # never from a bad record; it goes on when that is repaired
             outbox_fetch(out, p.node, p.next, append_limit(raft))
             p.fetching = True
             return
@@ -183,6 +198,8 @@ cdef void replication_on_fetched(Raft* raft, Outbox* out, int slot, const Event*
     if event.status != OK or event.batch_count == 0:
         # Abort that send (A-R27).  The next answer to a heartbeat tries again.
         raft.fetch_errors += 1
+        if event.status == ERR_CORRUPT:
+            repair_found(raft, event.first, 0)
         return
     # The log may have changed since: send only what still is in it, from `next` on.
     begin = 0
@@ -240,7 +257,7 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
     cdef index_t match
     if reply.rejected:
         return on_rejected(raft, out, slot, reply)
-    if reply.match > raft.log.last:
+    if reply.match > raft.log.last or reply.withheld > reply.match:
         return False
     match = replication_batch_end(raft, reply.match)
     if p.state == PEER_PROBE and (match >= p.match):
@@ -248,10 +265,19 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
         progress_to_stream(p)
     else:
         progress_acked(p, match, raft.now_ns)
+    if reply.withheld != 0:
+        match = replication_batch_end(raft, reply.match - reply.withheld)
+    count_acknowledged(raft, slot, match)
     replication_commit(raft, out)
     replication_send(raft, out, slot)
     send_commit(raft, out, slot)
     return True
+
+
+cdef void count_acknowledged(Raft* raft, int slot, index_t index) noexcept nogil:
+    """What a listening node acknowledged before it forgot it lies below its barrier: it counts no more."""
+    if index >= raft.barriers[slot]:
+        raft.counted[slot] = max(raft.counted[slot], index)
 
 
 cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields* reply) noexcept nogil:
@@ -279,6 +305,7 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
             guess = p.match
     guess = max(guess, raft.log.first - 1)
     p.match = min(p.match, guess)
+    raft.counted[slot] = min(raft.counted[slot], p.match)
     progress_to_probe(p, guess + 1)
     # The guess may lie inside one of our batches: ask there without sending any.
     p.query = log_term(raft.log, guess, &term) != OK or term != reply.hint_term or guess != reply.hint_index
@@ -295,7 +322,9 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     cdef uint64_t patience_ns = raft.election_timeout_ns // 2
     if reply.round > raft.round or reply.sent_ns > raft.now_ns:
         return False
-    p.round_acked = max(p.round_acked, reply.round)
+    raft.peer_listening[slot] = reply.listening != 0
+    if not raft.peer_listening[slot]:
+        p.round_acked = max(p.round_acked, reply.round)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
         if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):
@@ -313,6 +342,8 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
                 progress_to_probe(p, p.match + 1)
         elif reply.commit < p.match:
             progress_to_probe(p, p.match + 1)      # restarted: it doesn't know yet that its log agrees
+        elif raft.counted[slot] < p.match:
+            progress_to_probe(p, p.match + 1)      # it withheld something: ask whether it still does
     replication_send(raft, out, slot)
     reads_confirm(raft, out)
     return True
@@ -355,7 +386,9 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
         match[slot] = 0
     for slot in range(<int>raft.membership.count):
         # Its own disk is an acker like any other (A-R17, A-R18).
-        match[slot] = raft.log.flushed if slot == raft.self_slot else raft.progress[slot].match
+        match[slot] = raft.log.flushed if slot == raft.self_slot else raft.counted[slot]
+        if raft.faults.count > 0 and slot == raft.self_slot:
+            match[slot] = repair_intact(raft, raft.log.flushed)
         if mutant(b"own-append-counts-at-once") and slot == raft.self_slot:
             match[slot] = raft.log.last
     acked = acked_index(&raft.membership.quorum, match)

@@ -7,7 +7,9 @@ The modules, from the bottom:
     raft_records      the protocol's own records and messages
     raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
     raft_replication  the leader: propose, send, acknowledge, commit
+    raft_repair       bad batches of the own log: whom to ask, what to take
     raft_tail         a tail that recovery could not prove
+    raft_admission    a node that may have forgotten what it promised
     raft_election     roles, terms, votes
     raft_follower     appends and heartbeats received
     raft              open, step, status
@@ -15,6 +17,7 @@ The modules, from the bottom:
 
 from quorumlog._core.base.prng cimport Prng
 from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.faults cimport Faults
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
@@ -35,6 +38,10 @@ cdef enum RaftMessage:
     RAFT_READ_INDEX = 10
     RAFT_READ_INDEX_REPLY = 11
     RAFT_STALE_TERM = 12           # an answer to any request of an older term; says nothing but the term
+    RAFT_FETCH = 13                # one batch for a repair; of any role and term, and changes neither
+    RAFT_FETCH_REPLY = 14          # with the batch, if `found`
+    RAFT_BARRIER = 15              # a listening node to the leader
+    RAFT_BARRIER_REPLY = 16
 
 cdef enum:
     VOTE_FLAG_TAIL = 1             # a tail round: nobody grants, everybody says where its log ends
@@ -66,12 +73,14 @@ cdef struct AppendReplyFields:
     index_t prev_index             # as asked
     index_t hint_index             # rejected: the last place where the logs may agree
     term_t hint_term               # and the term there
+    index_t withheld               # accepted: the last so many entries before `match` don't count as acknowledged
 
 # RAFT_HEARTBEAT and its reply
 cdef struct HeartbeatFields:
     uint64_t round
     index_t commit                 # the reply: how far the log is known to agree with the leader's
     uint64_t sent_ns               # the leader's clock, echoed
+    uint64_t listening             # the reply: it confirms nothing
 
 # RAFT_COMMIT
 cdef struct CommitFields:
@@ -82,6 +91,26 @@ cdef struct ReadIndexFields:
     uint64_t request               # numbered by the asking node, echoed
     index_t index
     uint64_t status
+
+cdef enum:
+    FETCH_IDENTIFIED = 1           # index is the batch's first and body_crc its checksum
+
+# RAFT_FETCH
+cdef struct FetchFields:
+    index_t index
+    term_t entry_term
+    uint64_t body_crc
+    uint64_t flags
+
+# RAFT_FETCH_REPLY
+cdef struct FetchReplyFields:
+    index_t index                  # as asked
+    uint64_t found                 # number of batches that follow: 1 or 0
+
+# RAFT_BARRIER and its reply
+cdef struct BarrierFields:
+    uint64_t request               # drawn by the listening node, echoed
+    index_t index                  # the reply: the barrier, which is committed
 
 cdef enum:
     SPARES = 8                     # batches at hand for the protocol's own records
@@ -175,6 +204,22 @@ cdef struct Raft:
     bint tail_truncated            # its truncation is written
     uint32_t tail_heard            # voters that said in this term where their log ends
     uint32_t tail_holds            # of these, those that may hold the tail
+
+    # Bad batches of the log (raft_repair.pyx)
+    Faults faults
+    int repair_slot                # of the peer asked last
+    uint64_t faults_found
+    uint64_t faults_repaired
+
+    # Listening (raft_admission.pyx)
+    bint listening
+    uint64_t barrier_request       # 0: none sent in this term
+    index_t barrier                # committed by this term's leader; 0: none yet
+    # Leader, by slot
+    index_t counted[NODES_MAX]     # of the peer's match, what it acknowledges
+    bint peer_listening[NODES_MAX]
+    uint64_t barrier_asked[NODES_MAX]
+    index_t barriers[NODES_MAX]    # acknowledgements below it are forgotten ones; 0: none
 
     # Counters
     uint64_t elections

@@ -48,6 +48,8 @@ cdef struct Apply:
     atomic_u64 settled             # own sequences up to here are settled
     atomic_u32 rewind              # Rewind: an own batch was skipped; propose again from settled + 1
     atomic_u32 starving            # set by the reactor: too much is unsettled, wake it when some is
+    bint repairable                # what can't be read is repaired from peers: wait for it
+    atomic_u64 faulty              # index that can't be read and waits for its repair; 0: none
     atomic_u32 stopped             # status != 0: the state machine stopped at `applied`; nothing more is applied
     Batch* early                   # out of the ring, but there is a hole before it
     # What apply_next handed out, until apply_done.

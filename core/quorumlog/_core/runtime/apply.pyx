@@ -7,7 +7,7 @@ from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
+    ERR_AGAIN, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
 from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_open)
@@ -115,7 +115,7 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
     cdef int status
     if load_u32(&apply.stopped):
         return ERR_AGAIN
-    if index > load_u64(&apply.commit):
+    if index > load_u64(&apply.commit) or load_u64(&apply.faulty):
         return ERR_AGAIN
     batch = next_recent(apply, index)
     if batch == NULL:
@@ -124,6 +124,9 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
         status = wal_read(apply.wal, apply.group, index, apply.pool, &batch)
         if status == ERR_NOT_FOUND or status == ERR_MEMORY:
             return ERR_AGAIN         # committed by others and not yet flushed here, or too much on loan
+        if apply.repairable and (status == ERR_CORRUPT or status == ERR_IO):
+            store_u64(&apply.faulty, index)      # the reactor has it repaired, and clears this
+            return ERR_AGAIN
         if status != OK:
             return status
     check2(batch.first == index, b"Q-APLY-03 batches are applied in order, whole", batch.first, index)

@@ -18,6 +18,7 @@ cdef int group_propose(Node* node, HostedGroup* hosted, Batch* batch, node_t pro
 cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil
 # `wsn` and all before it are durable: tell the groups, let held messages go.
 cdef void node_flushed(Node* node) noexcept nogil
+cdef void wake_applier(Node* node) noexcept nogil
 cdef HostedGroup* node_group(Node* node, uint64_t group) noexcept nogil
 # A message of the runtime's own (kind >= 100), through the transport.
 cdef int node_send(Node* node, Message* message) noexcept nogil

@@ -4,7 +4,7 @@ from quorumlog._core.base.atomics cimport add_u32, exchange_u32, fence, futex_wa
 from quorumlog._core.base.bell cimport notice_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.clock cimport wall_ns
-from quorumlog._core.base.status cimport OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.message cimport message_drop_batches
@@ -15,7 +15,7 @@ from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED
 from quorumlog._core.runtime.reads cimport Read, reads_answered
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
-from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read
+from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read, wal_repair
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
@@ -90,7 +90,7 @@ cdef void append_writes(Node* node, Outbox* out, wsn_t wsn_next) noexcept nogil:
     cdef uint32_t i
     cdef wsn_t wsn
     for i in range(out.write_count):
-        wsn = wal_append(node.wal, out.writes[i])
+        wsn = wal_repair(node.wal, out.writes[i]) if i + 1 == out.repair else wal_append(node.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-DISP-02 a step's writes get the WSNs it was told", wsn, wsn_next + i)
         batch_drop(out.writes[i])
 
@@ -148,11 +148,26 @@ cdef void answer_reads(Node* node, HostedGroup* hosted, Outbox* out) noexcept no
 
 
 cdef void note_fetches(HostedGroup* hosted, Outbox* out) noexcept nogil:
-    cdef uint32_t i
+    """One of each kind per peer: a later one takes the place of one that waits."""
+    cdef uint32_t i, place
     for i in range(out.fetch_count):
-        check(hosted.fetch_count < NODES_MAX, b"Q-DISP-04 one fetch per peer")
-        hosted.fetches[hosted.fetch_count] = out.fetches[i]
-        hosted.fetch_count += 1
+        place = 0
+        while place < hosted.fetch_count and (hosted.fetches[place].peer != out.fetches[i].peer
+                                              or hosted.fetches[place].repair != out.fetches[i].repair):
+            place += 1
+        check(place < 2 * NODES_MAX, b"Q-DISP-04 a bounded number of fetches per peer")
+        hosted.fetches[place] = out.fetches[i]
+        hosted.fetch_count = max(hosted.fetch_count, place + 1)
+
+
+cdef int read_cold(Node* node, HostedGroup* hosted, index_t index, Batch** batch) noexcept nogil:
+    """What the disk refuses twice is as lost as what it garbles."""
+    cdef int status = wal_read(node.wal, hosted.group, index, node.pool, batch)
+    if status == ERR_IO:
+        status = wal_read(node.wal, hosted.group, index, node.pool, batch)
+        if status == ERR_IO:
+            return ERR_CORRUPT
+    return status
 
 
 cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nogil:
@@ -169,6 +184,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     answer_reads(node, hosted, out)
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
+    hosted.faulty_first = out.faulty_first
     if out.commit > hosted.commit:
         publish_commit(node, hosted, out.commit)
     if out.leader_changed:
@@ -213,7 +229,7 @@ cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil:
         hosted.fetches[i] = hosted.fetches[i + 1]
     index = fetch.first
     while count < FETCH_BATCHES_MAX and total < fetch.bytes_max:
-        status = wal_read(node.wal, hosted.group, index, node.pool, &batch)
+        status = read_cold(node, hosted, index, &batch)
         if status != OK:
             break
         batches[count] = batch
@@ -223,6 +239,8 @@ cdef void group_fetch(Node* node, HostedGroup* hosted) noexcept nogil:
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_FETCHED
     event.peer = fetch.peer
+    event.first = fetch.first
+    event.repair = fetch.repair
     event.batches = batches
     event.batch_count = count
     event.status = OK if count else status

@@ -1,7 +1,7 @@
 """Opening and closing a node, and what other threads may ask of it."""
 
 from quorumlog._core.base.types cimport group_t, index_t
-from quorumlog._core.runtime.node_state cimport HostedGroup, Node, NodeOptions, Ticket
+from quorumlog._core.runtime.node_state cimport HostedGroup, Node, NodeOptions, Readmission, Ticket
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
@@ -27,5 +27,7 @@ cdef int ticket_wait(Ticket* ticket, int64_t timeout_ns) noexcept nogil
 
 # A group from what recovery found, not yet running: COMMAND_ADD_GROUP starts it.  NULL and *status.
 cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int applier, bint forward,
-                                uint64_t intake_bytes, uint64_t session, int* status) noexcept nogil
+                                uint64_t intake_bytes, uint64_t session, bint has_peers, int* status) noexcept nogil
+# By the reactor: the peer's new incarnation is the one to be believed from now on, durably.
+cdef int node_readmit(Node* node, const Readmission* readmission) noexcept nogil
 cdef void group_discard(HostedGroup* hosted) noexcept nogil

@@ -16,13 +16,14 @@ from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, 
 from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
 from quorumlog._core.runtime.reads cimport reads_close, reads_fail
+from quorumlog._core.runtime.scrubber cimport scrubber_start, scrubber_stop
 from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
 from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_noticed, writer_open
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 from quorumlog._core.storage.files cimport Files, system_files
 from quorumlog._core.storage.identity cimport (
-    KnownPeers, identity_lock, identity_read, peers_read, peers_write)
+    KnownPeers, identity_lock, identity_read, made_to_rejoin, peers_read, peers_readmit, peers_write)
 from quorumlog._core.storage.wal cimport (
     RecoveredGroup, WalOptions, wal_close, wal_flushed, wal_open)
 
@@ -158,7 +159,15 @@ cdef int open_threads(Node* node, const NodeOptions* options) noexcept nogil:
     if status != OK:
         return status
     status = watch(node, writer_event_fd(node.writer), &node.writer_source)
-    return reactor_start(node) if status == OK else status
+    if status == OK:
+        status = reactor_start(node)
+    if status == OK:
+        status = scrubber_start(&node.scrubber, node.wal, options.scrub_bytes_per_s, wake_for_scrub, node)
+    return status
+
+
+cdef void wake_for_scrub(void* context) noexcept nogil:
+    reactor_wake(<Node*>context)
 
 
 cdef int open_memory(Node* node, const NodeOptions* options) noexcept nogil:
@@ -219,6 +228,7 @@ cdef void close_fd(int fd) noexcept nogil:
 
 cdef void node_stop(Node* node) noexcept nogil:
     cdef uint32_t i
+    scrubber_stop(&node.scrubber)
     reactor_stop(node)
     fail_commands(node)
     for i in range(node.group_count):
@@ -310,23 +320,52 @@ cdef int restore_log(HostedGroup* hosted, const RecoveredGroup* found) noexcept 
     cdef LogRun* runs
     cdef uint32_t i
     cdef int status
-    runs = <LogRun*>calloc(found.run_count + 1, sizeof(LogRun))
+    runs = <LogRun*>calloc(found.whole_run_count + 1, sizeof(LogRun))
     if runs == NULL:
         return ERR_MEMORY
-    for i in range(found.run_count):
+    for i in range(found.whole_run_count):
         runs[i].first = found.runs[i].first
         runs[i].term = found.runs[i].term
-    status = log_restore(&hosted.log, found.first, found.term_before_first, found.last, runs, found.run_count)
+    status = log_restore(&hosted.log, found.first, found.term_before_first, found.whole_last, runs,
+                         found.whole_run_count)
     free(runs)
     return status
 
 
+cdef void take_recovered(HostedGroup* hosted, const RecoveredGroup* found) noexcept nogil:
+    hosted.recovered = found
+    hosted.unproved_last = found.unproved_last
+    hosted.unproved_term = found.unproved_term
+    if found.boundless and found.faulty_last > found.whole_last and found.faulty_last > hosted.unproved_last:
+        # What is lost there has no known place: it is dropped when a leader's entries come, and until a leader
+        # has admitted this node it has no say.
+        hosted.unproved_last = found.faulty_last
+        hosted.unproved_term = 0
+
+
+cdef bint listens(Node* node, const RecoveredGroup* found) noexcept nogil:
+    """Whether this node may have forgotten votes and acknowledgements in a group (A-R28)."""
+    if found != NULL and (found.listening or found.boundless):
+        return True
+    return made_to_rejoin(node.identity.incarnation) and (found == NULL or found.hard_state_term == 0)
+
+
+cdef int node_readmit(Node* node, const Readmission* readmission) noexcept nogil:
+    cdef KnownPeers changed = node.known_peers
+    cdef int status = peers_readmit(&changed, readmission.node, readmission.incarnation)
+    if status == OK:
+        status = peers_write(system_files(), node.path, &changed)
+    if status == OK:
+        node.known_peers = changed
+    return status
+
+
 cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int applier, bint forward,
-                                uint64_t intake_bytes, uint64_t session, int* status) noexcept nogil:
+                                uint64_t intake_bytes, uint64_t session, bint has_peers, int* status) noexcept nogil:
     cdef const RecoveredGroup* found = recovered_group(node, group)
     cdef HostedGroup* hosted
-    if found != NULL and (found.faulty_first != 0 or found.hard_state_damaged):
-        status[0] = ERR_CORRUPT          # no repair from peers yet: stop and say so, never guess
+    if found != NULL and (found.faulty_first != 0 or found.hard_state_damaged) and not has_peers:
+        status[0] = ERR_CORRUPT          # nobody has another copy: stop and say so, never guess
         return NULL
     hosted = <HostedGroup*>calloc(1, sizeof(HostedGroup))
     if hosted == NULL:
@@ -341,14 +380,13 @@ cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int
         status[0] = intake_open(&hosted.intake, intake_bytes)
     if status[0] == OK and found != NULL:
         status[0] = restore_log(hosted, found)
-        hosted.recovered_term = found.hard_state_term
-        hosted.recovered_vote = found.vote
-        hosted.unproved_last = found.unproved_last
-        hosted.unproved_term = found.unproved_term
+        take_recovered(hosted, found)
+    hosted.listening = has_peers and listens(node, found)
     hosted.commit = hosted.log.first - 1
     if status[0] == OK:
         status[0] = apply_open(&hosted.apply, group, node.wal, &hosted.intake, session, hosted.commit,
                                APPLY_POOL_BYTES)
+        hosted.apply.repairable = has_peers
     if status[0] == OK:
         status[0] = proposals_open(&hosted.proposals, session)
     if status[0] != OK:

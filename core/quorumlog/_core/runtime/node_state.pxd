@@ -15,12 +15,13 @@ from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.intake cimport Intake
 from quorumlog._core.runtime.reads cimport Reads
+from quorumlog._core.runtime.scrubber cimport Scrubber
 from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.identity cimport Identity, KnownPeers
-from quorumlog._core.storage.wal cimport Wal, WalReport, WalStatus
+from quorumlog._core.storage.wal cimport RecoveredGroup, Wal, WalReport, WalStatus
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -43,6 +44,12 @@ cdef enum CommandKind:
     COMMAND_ADD_GROUP = 1
     COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
+    COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
+
+# A node that lost its directory comes back with this incarnation.
+cdef struct Readmission:
+    node_t node
+    uint64_t incarnation
 
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
@@ -86,15 +93,17 @@ cdef struct HostedGroup:
     bint forward                   # hand proposals to the leader, or refuse them here
     uint64_t deadline_ns
     index_t commit
-    term_t recovered_term          # for the protocol's opening
-    node_t recovered_vote
+    const RecoveredGroup* recovered    # for the protocol's opening alone; NULL: a new group
     index_t unproved_last
     term_t unproved_term
+    bint listening                 # it may have forgotten what it promised in this group
+    index_t faulty_first           # first index that is not to be read; 0: none
+    bint fault_told                # the protocol knows of apply.faulty
     GroupStatus status             # as of the last change of leader, role or term
     Proposals proposals
     Forwarded forwarded[NODES_MAX]
     node_t forwarded_nodes[NODES_MAX]
-    Fetch fetches[NODES_MAX]       # cold batches that the protocol wants, oldest first
+    Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
     bint unsettled_failed          # receipts were failed; nothing more is expected
@@ -110,6 +119,11 @@ cdef struct NodeStatus:
     uint64_t held_messages
     uint64_t dropped_messages      # for groups we don't have
     uint64_t used_bytes            # of the reactor's batch pool
+    uint64_t scrubbed_bytes
+    uint64_t scrub_passes
+    uint64_t scrub_faults          # bad batches that the scrub found
+    uint64_t faults_found          # by whoever read them, of the groups that are open
+    uint64_t faults_repaired
 
 cdef struct Node:
     Identity identity
@@ -134,6 +148,8 @@ cdef struct Node:
     atomic_ptr commands            # stack of Ticket
     thread_t thread
     bint started
+    Scrubber scrubber
+    uint64_t scrub_faults
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
     Message* held                  # wait for their after_io; each owns its `batches` array
@@ -160,6 +176,7 @@ cdef struct NodeOptions:
     uint32_t spare_segments
     uint64_t sync_group_bytes_max
     bint direct
+    uint64_t scrub_bytes_per_s     # 0: no scrub
     int writer                     # WriterKind
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max

@@ -18,8 +18,11 @@ from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS,
-    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
+    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+from quorumlog._core.runtime.node cimport node_readmit
+from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
+from quorumlog._core.runtime.scrubber cimport scrubber_waits
 from quorumlog._core.runtime.proposals cimport (
     MESSAGE_FORWARD, MESSAGE_FORWARD_REFUSED, proposals_deadline, proposals_fail, proposals_forwarded,
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
@@ -198,6 +201,8 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
 
 
 cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
+    cdef GroupStatus group
+    cdef uint32_t i
     wal_status(node.wal, &status.wal)
     transport_status(node.transport, &status.transport)
     status.writer_kind = writer_kind(node.writer)
@@ -207,6 +212,13 @@ cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
     status.held_messages = node.held_count
     status.dropped_messages = node.dropped_messages
     status.used_bytes = load_u64(&node.pool.used_bytes)
+    status.scrubbed_bytes = load_u64(&node.scrubber.scrubbed_bytes)
+    status.scrub_passes = load_u64(&node.scrubber.passes)
+    status.scrub_faults = node.scrub_faults
+    for i in range(node.group_count):
+        node.groups[i].protocol.status(node.groups[i].state, &group)
+        status.faults_found += group.faults_found
+        status.faults_repaired += group.faults_repaired
 
 
 cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
@@ -220,6 +232,8 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
         status = add_group(node, hosted)
+    elif ticket.kind == COMMAND_READMIT:
+        status = node_readmit(node, <const Readmission*>ticket.answer)
     else:
         status = ERR_USAGE
     ticket_done(ticket, status)
@@ -285,6 +299,8 @@ cdef bint run_groups(Node* node) noexcept nogil:
     cdef bint more = False
     cdef uint32_t i
     cdef int status
+    if scrubber_waits(&node.scrubber):
+        repair_scrubbed(node)
     for i in range(node.group_count):
         hosted = node.groups[i]
         if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
@@ -294,6 +310,8 @@ cdef bint run_groups(Node* node) noexcept nogil:
         if hosted.fetch_count:
             group_fetch(node, hosted)
             more = True
+        if load_u64(&hosted.apply.faulty):
+            more = repair_group(node, hosted) or more
         if hosted.applier == APPLIER_NONE:
             status = apply_nothing(&hosted.apply, APPLY_BATCHES_A_TURN)
             if status == OK:
@@ -329,10 +347,11 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
 
 cdef bint anything_new(Node* node) noexcept nogil:
     cdef uint32_t i
-    if load_ptr(&node.commands) != NULL or load_u32(&node.stopping):
+    if load_ptr(&node.commands) != NULL or load_u32(&node.stopping) or scrubber_waits(&node.scrubber):
         return True
     for i in range(node.group_count):
-        if proposals_waiting(node.groups[i]) or reads_asked(&node.groups[i].reads):
+        if proposals_waiting(node.groups[i]) or reads_asked(&node.groups[i].reads) \
+                or repair_waits(node.groups[i]):
             return True
     return False
 

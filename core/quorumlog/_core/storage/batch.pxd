@@ -39,6 +39,7 @@ cdef struct Batch:
     atomic_u32 references
     uint8_t kind
     uint8_t stamped                # identity holds the encoded header of the fields below
+    uint8_t repair                 # its record mends one that is there already (docs/format.md 6.1)
     group_t group
     term_t term
     node_t ballot_node

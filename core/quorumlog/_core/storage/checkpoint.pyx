@@ -12,6 +12,7 @@ from quorumlog._core.storage.format cimport (CHECKPOINT_GROUP_BYTES, CHECKPOINT_
                                              CheckpointGroup)
 from quorumlog._core.storage.groups cimport (checkpoint_group_sane, groups_add, groups_find, mark_decode,
                                              mark_encode)
+from quorumlog._core.storage.holes cimport holes_clear
 from quorumlog._core.storage.replay cimport (Track, cut_intact, ends_restart, forget_bad, newest_missing,
                                              replay_compact, track_of)
 from quorumlog._core.storage.runs cimport runs_assign, runs_clear
@@ -94,6 +95,7 @@ cdef void adopt(Replay* replay, WalGroup* group, Track* track, const CheckpointG
     mark_decode(entry, &group.appended)
     group.dropped_wsn = 0
     runs_clear(&track.runs)
+    holes_clear(&track.holes)
     if entry.last >= entry.first:
         if runs_assign(&track.runs, entry.first, entry.last, 0, entry.last) != OK:
             replay.status = ERR_MEMORY

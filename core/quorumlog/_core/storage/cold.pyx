@@ -17,6 +17,7 @@ from quorumlog._core.storage.format cimport (PLACEMENT_BYTES, RECORD_COPY, RECOR
                                              RECORD_MOVED, FooterEntry, Placement, kind_has_entries,
                                              placement_crc)
 from quorumlog._core.storage.groups cimport groups_find
+from quorumlog._core.storage.holes cimport holes_cover
 from quorumlog._core.storage.scan cimport (ITEM_VALID, Scan, footer_load, scan_close, scan_items, scan_read,
                                            segment_path)
 from quorumlog._core.storage.state cimport (COLD_SEGMENTS, PATH_BYTES_MAX, ColdSegment, IndexEntry, Segment,
@@ -350,6 +351,10 @@ cdef int within_log(Wal* wal, group_t group, index_t index) noexcept nogil:
     elif state.appended.faulty_first != 0 and index >= state.appended.faulty_first \
             and index <= state.appended.faulty_last:
         status = ERR_CORRUPT
+        snprintf(wal.cold.damage, sizeof(wal.cold.damage), b"index %llu was found damaged at recovery",
+                 <unsigned long long>index)
+    elif holes_cover(&state.holes, index):
+        status = ERR_CORRUPT           # an older record of the same index may lie elsewhere, intact
         snprintf(wal.cold.damage, sizeof(wal.cold.damage), b"index %llu was found damaged at recovery",
                  <unsigned long long>index)
     elif index > state.appended.last:

@@ -35,6 +35,7 @@ cdef enum:
 cdef enum RecordFlag:
     RECORD_COPY = 1                # second writing of a hard state, same WSN
     RECORD_MOVED = 2               # by head compaction; keeps its WSN
+    RECORD_REPAIR = 4              # what lies at this index already, once more
 
 cdef enum SyncGroupKind:
     GROUP_DATA = 1
@@ -124,6 +125,11 @@ cdef struct CheckpointGroup:
 
 cdef enum CheckpointFlag:
     CHECKPOINT_HARD_STATE_DAMAGED = 1
+    CHECKPOINT_LISTENING = 2
+
+cdef enum:
+    LISTED_REPAIR = 11             # kind of a repair in a list entry: it names no new end of the log
+    STANDING_LISTENING = 1         # of a hard state's second word
 
 
 cdef inline bint kind_has_entries(uint8_t kind) noexcept nogil:

@@ -1,10 +1,14 @@
 """The table of log groups: finding one, and what a record does to its state."""
 
+from quorumlog._core.base.bytes cimport get_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
 from quorumlog._core.storage.batch cimport (KIND_COMPACT, KIND_DROP, KIND_HARD_STATE, KIND_MEMBERSHIP,
                                             KIND_OPEN, KIND_TRUNCATE)
-from quorumlog._core.storage.format cimport CHECKPOINT_HARD_STATE_DAMAGED, kind_has_entries
+from quorumlog._core.storage.format cimport (
+    CHECKPOINT_HARD_STATE_DAMAGED, CHECKPOINT_LISTENING, STANDING_LISTENING, kind_has_entries)
+from quorumlog._core.storage.holes cimport (
+    holes_clear, holes_close, holes_compact, holes_fill, holes_truncate)
 from quorumlog._core.storage.state cimport GROUP_HASH, GROUP_TABLE
 from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
@@ -20,6 +24,10 @@ cdef int groups_open(GroupTable* table) noexcept nogil:
 
 
 cdef void groups_close(GroupTable* table) noexcept nogil:
+    cdef uint32_t i
+    if table.groups != NULL:
+        for i in range(table.count):
+            holes_close(&table.groups[i].holes)
     free(table.groups)
     table.groups = NULL
     table.count = 0
@@ -66,6 +74,7 @@ cdef void groups_expire(GroupTable* table, wsn_t wsn) noexcept nogil:
     cdef uint32_t kept = 0
     for i in range(table.count):
         if table.groups[i].dropped_wsn != 0 and table.groups[i].dropped_wsn <= wsn:
+            holes_close(&table.groups[i].holes)
             continue
         if kept != i:
             table.groups[kept] = table.groups[i]
@@ -146,12 +155,17 @@ cdef void mark_advance(GroupMark* mark, uint8_t mode, const Event* event) noexce
         mark.hard_state_term = event.term
         mark.vote = event.vote
         mark.hard_state_damaged = False
+        mark.listening = event.listening
     elif event.kind == KIND_TRUNCATE:
         truncate(mark, event)
     elif event.kind == KIND_COMPACT:
         compact(mark, event)
     elif kind_has_entries(event.kind):
         check(event.count > 0, b"Q-GROUPS-04 a batch has entries")
+        if event.repair:
+            check2(event.first >= mark.first and event.first + event.count - 1 <= mark.last,
+                   b"Q-GROUPS-07 a repair mends what the log has", <long long>event.first, <long long>mark.last)
+            return
         if mode == MODE_SUFFIX:
             # Rule 6: an append onto an occupied index without a truncation is a violation.
             check2(event.first == mark.last + 1 and mark_end(mark) == mark.last,
@@ -167,6 +181,31 @@ cdef void mark_advance(GroupMark* mark, uint8_t mode, const Event* event) noexce
                 mark.last_term = event.term
         if event.kind == KIND_MEMBERSHIP:
             mark.membership_index = event.first
+
+
+cdef void event_of(const Batch* batch, Event* event) noexcept nogil:
+    memset(event, 0, sizeof(Event))
+    event.kind = batch.kind
+    event.group = batch.group
+    event.wsn = batch.wsn
+    event.first = batch.first
+    event.count = batch.count
+    event.term = batch.term
+    event.repair = batch.repair != 0
+    if batch.kind == KIND_HARD_STATE:
+        event.vote = get_u64(batch.body)
+        event.listening = (get_u64(batch.body + 8) & STANDING_LISTENING) != 0
+
+
+cdef void holes_advance(Holes* holes, const Event* event) noexcept nogil:
+    if event.repair:
+        holes_fill(holes, event.first, event.first + event.count - 1)
+    elif event.kind == KIND_TRUNCATE:
+        holes_truncate(holes, event.first)
+    elif event.kind == KIND_COMPACT:
+        holes_compact(holes, event.first)
+    elif event.kind == KIND_OPEN or event.kind == KIND_DROP:
+        holes_clear(holes)
 
 
 cdef void mark_encode(const WalGroup* group, const GroupMark* mark, CheckpointGroup* out) noexcept nogil:
@@ -186,7 +225,8 @@ cdef void mark_encode(const WalGroup* group, const GroupMark* mark, CheckpointGr
     out.unproved_last = mark.unproved_last
     out.unproved_term = mark.unproved_term
     out.mode = group.mode
-    out.flags = CHECKPOINT_HARD_STATE_DAMAGED if mark.hard_state_damaged else 0
+    out.flags = (CHECKPOINT_HARD_STATE_DAMAGED if mark.hard_state_damaged else 0) \
+        | (CHECKPOINT_LISTENING if mark.listening else 0)
     out.name_bytes = group.name_bytes
 
 
@@ -207,6 +247,7 @@ cdef void mark_decode(const CheckpointGroup* entry, GroupMark* mark) noexcept no
     mark.unproved_last = entry.unproved_last
     mark.unproved_term = entry.unproved_term
     mark.hard_state_damaged = (entry.flags & CHECKPOINT_HARD_STATE_DAMAGED) != 0
+    mark.listening = (entry.flags & CHECKPOINT_LISTENING) != 0
 
 
 cdef bint checkpoint_group_sane(const CheckpointGroup* entry) noexcept nogil:

@@ -19,6 +19,13 @@ cdef struct KnownPeers:
     uint64_t incarnations[NODES_MAX * 4]
 
 
+cdef inline bint made_to_rejoin(uint64_t incarnation) noexcept nogil:
+    """Bit 63: the directory of a node that lost its former one."""
+    return (incarnation >> 63) != 0
+
+
+# Believes another incarnation of a node from now on: OK, or ERR_USAGE (no room, or not made to rejoin).
+cdef int peers_readmit(KnownPeers* peers, node_t node, uint64_t incarnation) noexcept nogil
 # Makes the directory (0700) and its identity, all synced.  ERR_USAGE if one is there already.
 cdef int identity_create(Files* files, const char* path, const Identity* identity) noexcept nogil
 # ERR_NOT_FOUND: no identity here; ERR_CORRUPT.

@@ -282,6 +282,20 @@ cdef int peers_read(Files* files, const char* path, KnownPeers* peers) noexcept 
     return result
 
 
+cdef int peers_readmit(KnownPeers* peers, node_t node, uint64_t incarnation) noexcept nogil:
+    cdef uint32_t i = 0
+    if node == 0 or not made_to_rejoin(incarnation):
+        return ERR_USAGE
+    while i < peers.count and peers.nodes[i] != node:
+        i += 1
+    if i == PEERS_MAX:
+        return ERR_USAGE
+    peers.nodes[i] = node
+    peers.incarnations[i] = incarnation
+    peers.count = max(peers.count, i + 1)
+    return OK
+
+
 cdef int peers_write(Files* files, const char* path, const KnownPeers* peers) noexcept nogil:
     cdef char[PATH_BYTES_MAX] name
     cdef char[PATH_BYTES_MAX] temporary

@@ -6,7 +6,7 @@ headers from the slot's own memory, bodies from the batches, kept until the plan
 """
 
 from quorumlog._core.base.atomics cimport load_u64
-from quorumlog._core.base.bytes cimport get_u64, put_u32
+from quorumlog._core.base.bytes cimport put_u32
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
@@ -18,13 +18,15 @@ from quorumlog._core.storage.checkpoint cimport checkpoint_build, checkpoint_byt
 from quorumlog._core.storage.files cimport iovec
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_CHECKPOINT,
                                              GROUP_DATA, GROUP_FOOTER, GROUP_HEADER_BYTES, GROUP_MAGIC,
-                                             GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LIST_ENTRY_BYTES,
+                                             GROUP_MARK, GROUP_RECORDS_MAX, LENGTH_BITS, LISTED_REPAIR,
+                                             LIST_ENTRY_BYTES,
                                              PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES,
-                                             RECORD_MAGIC, RECORD_MOVED, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
+                                             RECORD_MAGIC, RECORD_MOVED,
+                                             RECORD_REPAIR, TAIL_BYTES, TAIL_MAGIC, FooterEntry,
                                              GroupHeader, GroupTail, ListEntry, Placement,
                                              footer_group_bytes, header_crc, listed_last, placement_crc,
                                              sync_group_bytes, tail_crc)
-from quorumlog._core.storage.groups cimport Event, groups_find, mark_advance
+from quorumlog._core.storage.groups cimport Event, event_of, groups_find, mark_advance
 from quorumlog._core.storage.segment cimport segment_note
 from quorumlog._core.storage.state cimport HEADERS_BYTES, SMALL_PLAN_BYTES, STAGING_EXTRA_BYTES, Segment, WalGroup
 
@@ -201,15 +203,7 @@ cdef void advance_planned(Wal* wal, const Batch* batch) noexcept nogil:
     if batch.group == 0:
         return
     group = groups_find(&wal.groups, batch.group)
-    memset(&event, 0, sizeof(Event))
-    event.kind = batch.kind
-    event.group = batch.group
-    event.wsn = batch.wsn
-    event.first = batch.first
-    event.count = batch.count
-    event.term = batch.term
-    if batch.kind == KIND_HARD_STATE:
-        event.vote = get_u64(batch.body)
+    event_of(batch, &event)
     mark_advance(&group.planned, group.mode, &event)
     if batch.kind == KIND_DROP:
         group.dropped_wsn = batch.wsn
@@ -246,7 +240,7 @@ cdef int put_group(Wal* wal, Layout* layout, uint8_t kind, Batch** batches, uint
     cdef GroupTail* tail
     cdef uint64_t at = head_bytes
     cdef uint64_t length, zeros
-    cdef uint32_t i
+    cdef uint32_t i, record_flags
     cdef int status = OK
     memset(head, 0, head_bytes)
     for i in range(count):
@@ -257,12 +251,17 @@ cdef int put_group(Wal* wal, Layout* layout, uint8_t kind, Batch** batches, uint
         entries[i].offset = <uint32_t>at
         entries[i].length_kind = (RECORD_HEADER_BYTES + batches[i].body_bytes) \
             | (<uint32_t>batches[i].kind << LENGTH_BITS)
+        record_flags = flags
         if kind == GROUP_DATA and flags == 0:
+            if batches[i].repair:
+                record_flags = RECORD_REPAIR
+                entries[i].length_kind = (RECORD_HEADER_BYTES + batches[i].body_bytes) \
+                    | (<uint32_t>LISTED_REPAIR << LENGTH_BITS)
             previous[i] = previous_of(wal, batches[i])
             advance_planned(wal, batches[i])
-        put_record(wal, layout, segment, batches[i], offset + at, previous[i], flags)
+        put_record(wal, layout, segment, batches[i], offset + at, previous[i], record_flags)
         if kind != GROUP_FOOTER:
-            if note_record(segment, batches[i], offset + at, flags) != OK:
+            if note_record(segment, batches[i], offset + at, record_flags) != OK:
                 status = ERR_MEMORY
         at += RECORD_HEADER_BYTES + batches[i].body_bytes
     length = sync_group_bytes(count, at - head_bytes)

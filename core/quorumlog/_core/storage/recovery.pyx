@@ -16,6 +16,7 @@ from quorumlog._core.storage.checkpoint cimport checkpoint_replay
 from quorumlog._core.storage.files cimport FILE_READ, FILE_WRITE, Files
 from quorumlog._core.storage.format cimport (RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MOVED, FooterEntry,
                                              kind_has_entries, listed_last)
+from quorumlog._core.storage.holes cimport Holes
 from quorumlog._core.storage.platter cimport platter_agree
 from quorumlog._core.storage.replay cimport (Replay, Track, replay_close, replay_finish, replay_item,
                                              replay_open)
@@ -354,6 +355,10 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         if item.state == ITEM_VALID and kind_has_entries(item.event.kind) and not (item.flags & RECORD_COPY):
             status = segment_summarise(segment, item.event.group, item.event.first, item.last, item.length,
                                        (item.flags & RECORD_MOVED) != 0)
+        elif replay.hole_first != 0:
+            # Needed as if it were intact: that it is there, and bad, only this segment says.
+            status = segment_summarise(segment, item.event.group, replay.hole_first, replay.hole_last, item.length,
+                                       False)
     if scan.damaged:
         note_damage(wal, report, segment.id, scan.damaged_offset)
     if scan.highest > highest[0]:
@@ -393,6 +398,16 @@ cdef int replay_segments(Wal* wal, Directory* directory, Replay* replay, WalRepo
 
 # What was found ---------------------------------------------------------------------------------------
 
+cdef void end_before_holes(RecoveredGroup* out, const GroupMark* mark) noexcept nogil:
+    """The intact log ends before the first hole; all behind it counts as faulty for whoever can't mend it."""
+    out.faulty_first = out.holes[0].first
+    out.faulty_last = max(mark.last, mark.faulty_last)
+    out.last = out.faulty_first - 1
+    while out.run_count > 0 and out.runs[out.run_count - 1].first > out.last:
+        out.run_count -= 1
+    out.last_term = out.runs[out.run_count - 1].term if out.run_count > 0 else out.term_before_first
+
+
 cdef void report_group(RecoveredGroup* out, const WalGroup* group, Track* track) noexcept nogil:
     cdef const GroupMark* mark = &group.appended
     out.group = group.group
@@ -406,11 +421,20 @@ cdef void report_group(RecoveredGroup* out, const WalGroup* group, Track* track)
     out.last_term = mark.last_term
     out.runs = track.runs.runs
     out.run_count = track.runs.count if mark.last >= mark.first else 0
+    out.whole_last = mark.last
+    out.whole_last_term = mark.last_term
+    out.whole_run_count = out.run_count
+    out.holes = group.holes.holes
+    out.hole_count = group.holes.count
+    out.listening = mark.listening
+    out.boundless = mark.faulty_first != 0 or mark.hard_state_damaged
     out.unproved_last = mark.unproved_last
     out.unproved_term = mark.unproved_term
     out.faulty_first = mark.faulty_first
     out.faulty_last = mark.faulty_last
     out.hard_state_damaged = mark.hard_state_damaged
+    if group.holes.count > 0:
+        end_before_holes(out, mark)
     track.runs.runs = NULL             # it belongs to the report now
     track.runs.count = 0
 
@@ -424,6 +448,8 @@ cdef int make_report(Wal* wal, Replay* replay, WalReport* report) noexcept nogil
     for i in range(wal.groups.count):
         group = &wal.groups.groups[i]
         group.planned = group.appended
+        group.holes = replay.tracks[i].holes
+        memset(&replay.tracks[i].holes, 0, sizeof(Holes))
         group.durable_first = group.appended.first
         if group.appended.live:
             report_group(&report.groups[report.group_count], group, &replay.tracks[i])

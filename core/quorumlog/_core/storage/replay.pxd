@@ -1,6 +1,7 @@
 """Judging damage: from the records of all segments, in WSN order, to the state of each group."""
 
 from quorumlog._core.base.types cimport group_t, index_t, term_t, wsn_t
+from quorumlog._core.storage.holes cimport Holes
 from quorumlog._core.storage.runs cimport Runs
 from quorumlog._core.storage.scan cimport Item
 from quorumlog._core.storage.state cimport GroupMark, GroupTable, WalGroup
@@ -15,6 +16,7 @@ cdef enum:
 cdef struct Track:
     group_t group
     Runs runs
+    Holes holes                    # batches of the log that are bad, all that is known of them
     index_t ends[ENDS_MAX]         # ends of the newest batches of the intact log, ascending
     uint32_t end_count
     bint lost                      # entries of it are lost since the newest checkpoint
@@ -39,6 +41,8 @@ cdef struct Replay:
     uint32_t unproved_records
     uint64_t records
     bint bad_beyond_proof          # something above F was not accepted
+    index_t hole_first             # of the hole that the newest item made; 0: it made none
+    index_t hole_last
     int status
 
 

@@ -7,11 +7,13 @@ lengthen these, a truncation shortens them.  docs/format.md 6 is the rule.
 
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
-from quorumlog._core.base.types cimport index_t, term_t
+from quorumlog._core.base.types cimport BATCH_ENTRIES_MAX, index_t, term_t
 from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE)
-from quorumlog._core.storage.format cimport RECORD_MOVED, kind_has_entries
+from quorumlog._core.storage.format cimport RECORD_MOVED, RECORD_REPAIR, kind_has_entries
 from quorumlog._core.storage.groups cimport (groups_add, groups_find, mark_end, mark_open)
+from quorumlog._core.storage.holes cimport (HOLES_MAX, Hole, holes_add, holes_clear, holes_close, holes_compact,
+                                            holes_fill, holes_truncate)
 from quorumlog._core.storage.runs cimport (runs_assign, runs_clear, runs_close, runs_compact, runs_end,
                                            runs_hole, runs_term, runs_truncate)
 from quorumlog._core.storage.scan cimport ITEM_VALID
@@ -36,6 +38,7 @@ cdef void replay_close(Replay* replay) noexcept nogil:
     if replay.tracks != NULL:
         for i in range(GROUP_TABLE):
             runs_close(&replay.tracks[i].runs)
+            holes_close(&replay.tracks[i].holes)
     free(replay.tracks)
     replay.tracks = NULL
 
@@ -123,6 +126,7 @@ cdef void cut_intact(Track* track, GroupMark* mark, index_t last) noexcept nogil
         return
     mark.last = last if last + 1 >= mark.first else mark.first - 1
     ends_cut(track, mark.last)
+    holes_truncate(&track.holes, mark.last + 1)
     runs_truncate(&track.runs, mark.last)
     mark.last_term = mark.term_before_first if mark.last < mark.first else runs_term(&track.runs, mark.last)
     if mark.membership_index > mark.last:
@@ -193,6 +197,7 @@ cdef void replay_compact(Track* track, GroupMark* mark, index_t first, term_t te
     if mark.last + 1 < first:
         mark.last = first - 1
     runs_compact(&track.runs, first, mark.last)
+    holes_compact(&track.holes, first)
     if mark.last < first:
         mark.last_term = term
     if mark.faulty_last < first:
@@ -220,11 +225,68 @@ cdef void fill_moved(Replay* replay, Track* track, GroupMark* mark, const Item* 
         replay.status = ERR_MEMORY
 
 
+cdef bint place_is_known(const Replay* replay, const Track* track, const GroupMark* mark,
+                         const Item* item) noexcept nogil:
+    """Whether a bad batch can only be the one right behind the log's end (docs/format.md 6)."""
+    cdef wsn_t wsn = item.event.wsn
+    cdef uint32_t i
+    if wsn > replay.proved or track.severed or mark_end(mark) != mark.last or item.last <= mark.last \
+            or item.last - mark.last > BATCH_ENTRIES_MAX or item.event.term == 0 \
+            or item.event.term < mark.last_term or track.holes.count == HOLES_MAX:
+        return False
+    if item.chained:
+        return item.event.first == mark.last + 1
+    for i in range(replay.missing_count):
+        if replay.missing_first[i] < wsn and replay.missing_last[i] > mark.newest_wsn:
+            return False               # a record of this group may be missing before it
+    return True
+
+
+cdef void make_hole(Replay* replay, Track* track, GroupMark* mark, const Item* item) noexcept nogil:
+    cdef Hole hole
+    hole.first = mark.last + 1
+    hole.last = item.last
+    hole.term = item.event.term
+    hole.identified = item.chained
+    hole.body_crc = item.body_crc if item.chained else 0
+    if runs_assign(&track.runs, hole.first, hole.last, hole.term, mark.last) != OK \
+            or holes_add(&track.holes, &hole) != OK:
+        replay.status = ERR_MEMORY
+    replay.hole_first = hole.first
+    replay.hole_last = hole.last
+    mark.last = hole.last
+    mark.last_term = hole.term
+    ends_add(track, mark.last)
+    if item.event.kind == KIND_MEMBERSHIP:
+        mark.membership_index = hole.first
+
+
+cdef void replay_repair(Replay* replay, Track* track, const GroupMark* mark, const Item* item) noexcept nogil:
+    """What the log has there, once more; where it has something else, this says nothing.  It may be all that is left
+    of a batch whose first record went with the head."""
+    cdef term_t there
+    if item.state != ITEM_VALID or item.event.first < mark.first or item.last > mark.last:
+        return
+    there = runs_term(&track.runs, item.event.first)
+    if (there != item.event.term and there != 0) \
+            or runs_end(&track.runs, item.event.first, mark.last) < item.last:
+        return
+    holes_fill(&track.holes, item.event.first, item.last)
+    if there == 0 and runs_assign(&track.runs, item.event.first, item.last, item.event.term, mark.last) != OK:
+        replay.status = ERR_MEMORY
+
+
 cdef void replay_entries(Replay* replay, WalGroup* group, Track* track, const Item* item) noexcept nogil:
     cdef GroupMark* mark = &group.appended
     cdef index_t end = mark_end(mark)
     cdef index_t first = item.event.first
+    if item.flags & RECORD_REPAIR:
+        replay_repair(replay, track, mark, item)
+        return
     if item.state != ITEM_VALID:
+        if group.mode == MODE_SUFFIX and place_is_known(replay, track, mark, item):
+            make_hole(replay, track, mark, item)
+            return
         # The list gives the end alone; it began where the log ended.
         extend_bad(replay, track, mark, end + 1 if item.last > end else item.last, item.last,
                    item.event.term, item.event.wsn)
@@ -255,6 +317,7 @@ cdef void replay_hard_state(Track* track, GroupMark* mark, const Item* item) noe
     mark.hard_state_term = item.event.term
     mark.vote = item.event.vote
     mark.hard_state_damaged = False
+    mark.listening = item.event.listening
     track.bad_hard_state = 0
 
 
@@ -262,6 +325,7 @@ cdef void replay_open_record(Replay* replay, WalGroup* group, Track* track, cons
     cdef uint8_t name_bytes
     mark_open(&group.appended, item.event.wsn)
     runs_clear(&track.runs)
+    holes_clear(&track.holes)
     ends_restart(track, &group.appended)
     track.lost = False
     track.severed = False
@@ -318,7 +382,7 @@ cdef WalGroup* group_of(Replay* replay, const Item* item) noexcept nogil:
 
 cdef void check_chain(Replay* replay, Track* track, GroupMark* mark, const Item* item) noexcept nogil:
     """A record whose predecessor was never seen: what is lost may have been anything."""
-    if not item.chained or item.state != ITEM_VALID or item.previous_wsn == mark.newest_wsn:
+    if not item.chained or item.previous_wsn == mark.newest_wsn:
         return
     explain_missing(replay, item.previous_wsn)
     track.severed = True
@@ -350,6 +414,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
     if item.event.kind == KIND_CHECKPOINT or item.event.kind == KIND_FOOTER or replay.status != OK:
         return
     replay.records += 1
+    replay.hole_first = 0
     if item.flags & RECORD_MOVED:
         group = groups_find(replay.table, item.event.group)
         if group != NULL and group.appended.live:
@@ -380,6 +445,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         mark.live = False
         group.dropped_wsn = item.event.wsn
         runs_clear(&track.runs)
+        holes_clear(&track.holes)
     elif item.event.kind == KIND_HARD_STATE:
         replay_hard_state(track, mark, item)
     elif item.event.kind == KIND_TRUNCATE and not mutant(b"truncation-not-replayed"):

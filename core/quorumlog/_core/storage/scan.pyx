@@ -9,13 +9,16 @@ from quorumlog._core.base.bytes cimport get_u32, get_u64, round_up
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES
-from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_FOOTER, KIND_HARD_STATE, KIND_MEMBERSHIP,
+from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_ENTRIES, KIND_FOOTER, KIND_HARD_STATE,
+                                            KIND_MEMBERSHIP,
                                             Batch, batch_parse_identity, batch_verify_body)
 from quorumlog._core.storage.files cimport FILE_DIRECT, FILE_READ
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_FOOTER,
-                                             GROUP_HEADER_BYTES, LIST_ENTRY_BYTES, PLACEMENT_BYTES,
+                                             GROUP_HEADER_BYTES,
+                                             LISTED_REPAIR, LIST_ENTRY_BYTES, PLACEMENT_BYTES,
                                              RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MAGIC, RECORD_MOVED,
-                                             TAIL_BYTES, GroupHeader, GroupTail, Placement, entry_kind,
+                                             RECORD_REPAIR, STANDING_LISTENING, TAIL_BYTES,
+                                             GroupHeader, GroupTail, Placement, entry_kind,
                                              entry_length, header_valid, kind_has_entries, listed_last,
                                              placement_crc, tail_valid)
 from quorumlog._core.storage.state cimport PATH_BYTES_MAX
@@ -153,6 +156,7 @@ cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint6
     item.event.term = batch.term
     item.last = listed_last(batch.kind, batch.first, batch.count)
     item.chained = True
+    item.body_crc = batch.body_crc
     batch.body = <uint8_t*>p + RECORD_HEADER_BYTES
     if batch_verify_body(&batch) != OK and not mutant(b"body-not-verified"):
         return RECORD_BODY_BAD
@@ -161,6 +165,7 @@ cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint6
         if batch.body_bytes != 16:
             return RECORD_BODY_BAD
         item.event.vote = get_u64(batch.body)
+        item.event.listening = (get_u64(batch.body + 8) & STANDING_LISTENING) != 0
     item.state = ITEM_VALID
     return RECORD_VALID
 
@@ -171,16 +176,25 @@ cdef void take_listed(Scan* scan, const ListEntry* entry, uint64_t group_offset,
     cdef Item item
     cdef uint64_t offset = group_offset + entry.offset
     cdef uint32_t length = entry_length(entry)
-    cdef uint8_t kind = entry_kind(entry)
+    cdef bint repair = entry_kind(entry) == LISTED_REPAIR
+    cdef uint8_t kind = KIND_ENTRIES if repair else entry_kind(entry)
+    cdef int verdict = RECORD_NONE
     if kind != KIND_CHECKPOINT and kind != KIND_FOOTER:
         saw_wsn(scan, entry.wsn)
     if entry.offset < group_length and length <= group_length - entry.offset and (entry.offset & 7) == 0:
-        if record_parse(scan.image + offset, scan.id, offset, length, &item) == RECORD_VALID \
-                and item.event.wsn == entry.wsn and item.event.group == entry.group \
-                and item.event.kind == kind and item.boot == boot and item.last == entry.last \
-                and item.event.term == entry.term:
-            scan_add(scan, &item)
-            return
+        verdict = record_parse(scan.image + offset, scan.id, offset, length, &item)
+        if (verdict == RECORD_VALID or verdict == RECORD_BODY_BAD) and item.event.wsn == entry.wsn \
+                and item.event.group == entry.group and item.boot == boot and item.last == entry.last \
+                and item.event.term == entry.term and ((item.flags & RECORD_REPAIR) != 0) == repair \
+                and (item.event.kind == kind or (repair and kind_has_entries(item.event.kind))):
+            if verdict == RECORD_VALID:
+                scan_add(scan, &item)
+                return
+            if kind_has_entries(kind):
+                item.state = ITEM_BAD      # its identity is intact: where it belongs is certain
+                scan_add(scan, &item)
+                saw_damage(scan, offset)
+                return
     memset(&item, 0, sizeof(Item))
     item.event.kind = kind
     item.event.group = entry.group
@@ -197,6 +211,8 @@ cdef void take_listed(Scan* scan, const ListEntry* entry, uint64_t group_offset,
             item.flags = RECORD_COPY
         elif kind_has_entries(kind):
             item.flags = RECORD_MOVED
+    elif repair:
+        item.flags = RECORD_REPAIR
     scan_add(scan, &item)
     saw_damage(scan, offset)
 

@@ -10,6 +10,7 @@ from quorumlog._core.base.types cimport GROUPS_MAX, group_t, index_t, node_t, te
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.files cimport Files, iovec
 from quorumlog._core.storage.format cimport FooterEntry
+from quorumlog._core.storage.holes cimport Holes
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -38,7 +39,7 @@ cdef struct GroupMark:
     bint live                      # opened, not dropped
     wsn_t newest_wsn               # of its newest record: the next one's previous_wsn
     index_t first
-    index_t last                   # end of the intact log
+    index_t last                   # end of the log, holes included
     term_t term_before_first
     term_t last_term               # 0: not known (after a truncation)
     term_t hard_state_term
@@ -50,6 +51,7 @@ cdef struct GroupMark:
     index_t unproved_last          # 0: none, else > last
     term_t unproved_term
     bint hard_state_damaged
+    bint listening                 # as the newest hard state says
 
 cdef struct WalGroup:
     group_t group
@@ -63,6 +65,7 @@ cdef struct WalGroup:
     wsn_t compacted_wsn            # of its newest compact record
     index_t compacted_first        # first index kept once that record is flushed
     index_t durable_first          # entries before it are never needed again
+    Holes holes                    # of the log as appended: not to be read before they are repaired
 
 cdef struct GroupTable:
     WalGroup* groups

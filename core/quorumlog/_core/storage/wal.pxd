@@ -13,6 +13,7 @@ before it are complete.  Single owner, except wal_read and wal_prepare (below).
 from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.files cimport Files, iovec
+from quorumlog._core.storage.holes cimport Hole
 from quorumlog._core.storage.runs cimport TermRun
 # `Wal` and its fields are private to storage/.
 from quorumlog._core.storage.state cimport DETAIL_BYTES, Wal
@@ -62,6 +63,15 @@ cdef struct RecoveredGroup:
     index_t faulty_first              # != 0: corrupt entries from here on (bad records at or below F)
     index_t faulty_last
     bint hard_state_damaged           # both writings bad: treat the group as wiped
+    bint listening                    # its hard state says so: neither votes nor acknowledges
+    # The same log for whoever mends what is bad in it: it reaches to `whole_last`, and of what is faulty
+    # these holes are all that lies in it (what lies behind has no known place).
+    index_t whole_last
+    term_t whole_last_term
+    uint32_t whole_run_count          # of `runs`, covering first..whole_last
+    const Hole* holes                 # as long as the group's log isn't changed
+    uint32_t hole_count
+    bint boundless                    # something faulty has no known place
 
 cdef struct WalReport:
     uint32_t group_count
@@ -144,3 +154,10 @@ cdef wsn_t wal_drop_group(Wal* wal, group_t group) noexcept nogil
 # What the last ERR_CORRUPT of wal_read was about: file and offset.
 cdef void wal_damage(Wal* wal, char* text, size_t size) noexcept nogil
 cdef void wal_status(Wal* wal, WalStatus* out) noexcept nogil
+
+
+cdef inline wsn_t wal_repair(Wal* wal, Batch* batch) noexcept nogil:
+    """Adds a batch that the log has already, with this index and term, but bad on disk (docs/format.md 6.1);
+    else as wal_append."""
+    batch.repair = 1
+    return wal_append(wal, batch)

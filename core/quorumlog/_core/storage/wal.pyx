@@ -1,7 +1,7 @@
 """The write-ahead log's face: appends, plans, completions.  The rest of storage/ does the work."""
 
 from quorumlog._core.base.atomics cimport add_u64_relaxed, load_u32, load_u64, store_u32, store_u64
-from quorumlog._core.base.bytes cimport get_u64, put_u64
+from quorumlog._core.base.bytes cimport put_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport (ERR_AGAIN, ERR_MEMORY, ERR_NOT_FOUND, ERR_POISONED, ERR_USAGE,
@@ -15,8 +15,8 @@ from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP,
 from quorumlog._core.storage.checkpoint cimport checkpoint_bytes
 from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
 from quorumlog._core.storage.format cimport CHECKPOINT_GROUP_BYTES, RECORD_HEADER_BYTES, kind_has_entries
-from quorumlog._core.storage.groups cimport (Event, groups_add, groups_close, groups_find, groups_open,
-                                             mark_advance, mark_end)
+from quorumlog._core.storage.groups cimport (Event, event_of, groups_add, groups_close, groups_find, groups_open,
+                                             holes_advance, mark_advance, mark_end)
 from quorumlog._core.storage.moving cimport (moving_close, moving_planned, moving_ready, moving_settled,
                                              moving_step, plan_moved)
 from quorumlog._core.storage.planner cimport (plan_checkpoint, plan_data, plan_footer, slot_close, slot_open,
@@ -223,17 +223,11 @@ cdef wsn_t append(Wal* wal, Batch* batch) noexcept nogil:
         batch_drop(batch)
         store_u32(&wal.poisoned, 1)        # no memory for one pointer: nothing can go on
         return 0
-    memset(&event, 0, sizeof(Event))
-    event.kind = batch.kind
-    event.group = batch.group
-    event.wsn = wal.next_wsn
-    event.first = batch.first
-    event.count = batch.count
-    event.term = batch.term
-    if batch.kind == KIND_HARD_STATE:
-        event.vote = get_u64(batch.body)
-    mark_advance(&group.appended, group.mode, &event)
     batch.wsn = wal.next_wsn
+    event_of(batch, &event)
+    mark_advance(&group.appended, group.mode, &event)
+    if group.holes.count > 0:
+        holes_advance(&group.holes, &event)
     wal.next_wsn += 1
     return batch.wsn
 
