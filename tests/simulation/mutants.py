@@ -34,6 +34,8 @@ class Mutant:
 
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
+REPAIR = "tests/transcripts/test_raft_repair.py"
+ADMISSION = "tests/transcripts/test_raft_admission.py"
 
 MUTANTS = (
     Mutant("commit-by-counting-alone", "raft", "an entry of an older term is committed by counting (A-R1)",
@@ -64,6 +66,13 @@ MUTANTS = (
     Mutant("unproved-campaigns", "raft", "a node with an unproved tail campaigns (rule 4)", TAILS),
     Mutant("unproved-votes-freely", "raft", "and votes for logs that don't reach it (rule 4)", TAILS),
     Mutant("unproved-dropped-at-once", "raft", "and drops the tail before a quorum spoke (rule 4)", TAILS),
+    Mutant("acknowledge-what-is-faulty", "raft", "an acknowledgement covers a faulty entry (rule 10)", REPAIR),
+    Mutant("campaign-while-faulty", "raft", "a node with a faulty entry campaigns (rule 10)", REPAIR),
+    Mutant("vote-without-the-faulty", "raft", "a vote that doesn't count faulty entries (rule 10)", REPAIR),
+    Mutant("repair-with-anything", "raft", "a repair takes any batch of that place (rule 10)", REPAIR),
+    Mutant("vote-while-listening", "raft", "a readmitted node votes before it is admitted (A-R28)", ADMISSION),
+    Mutant("acknowledge-while-listening", "raft", "and acknowledges (A-R28)", ADMISSION),
+    Mutant("barrier-at-once", "raft", "a leader admits it before the barrier is committed (A-R28)", ADMISSION),
     Mutant("apply-repeated", "sessions", "a repeated proposal is applied again (A-R23)"),
     Mutant("gap-is-applied", "sessions", "a batch is applied though an earlier one of its session is missing",
            "tests/engine/test_sessions.py"),

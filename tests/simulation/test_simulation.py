@@ -114,5 +114,5 @@ def test_beyond_what_can_be_recovered_nodes_stop_and_say_where() -> None:
     stops = [stop for v in made.results() for stop in v.numbers.get("stopped", [])]
     assert not made.failures, made.failures[:3]
     damaged = [stop for stop in stops if not stop.startswith("wiped")]
-    assert len(damaged) * 4 >= made.count
+    assert len(damaged) * 10 >= made.count, "short runs have little to damage, but not none"
     assert all("segment-" in stop and "at offset" in stop for stop in damaged)
