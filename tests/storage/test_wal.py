@@ -537,3 +537,19 @@ def test_a_truncation_calls_a_move_off(open_log, when):
         log = open_log(segment_bytes=MIB)
         assert log.report()["groups"][8]["last"] == 3
         assert log.report()["corrupt"] == 0
+
+
+def test_preparing_waits_for_a_lull_but_not_when_spares_are_low(open_log):
+    log = open_log(segment_bytes=4 * MIB, group_bytes=MIB, spares=4)
+    log.open_group(GROUP, b"a")
+    log.settle()
+    waits, seen = log.prepare_can_wait(0)
+    assert not waits, "fewer than two are ready: at once, whatever is written"
+    while log.status()["spare_segments"] < 2:
+        assert log.prepare() == OK
+    log.append(GROUP, 1, 1, entries(1, 600_000))
+    log.settle()
+    waits, seen = log.prepare_can_wait(seen)
+    assert waits, "much was written since the last look"
+    waits, seen = log.prepare_can_wait(seen)
+    assert not waits, "nothing was: a lull"

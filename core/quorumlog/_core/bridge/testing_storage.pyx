@@ -14,7 +14,7 @@ from quorumlog._core.storage.wal cimport (RecoveredGroup, Wal, WalOptions, WalRe
                                           wal_append, wal_body_bytes_max, wal_close, wal_compact,
                                           wal_complete, wal_damage, wal_drop_group, wal_execute,
                                           wal_open, wal_open_group, wal_plan, wal_poisoned,
-                                          wal_prepare, wal_read, wal_repair, wal_status)
+                                          wal_prepare, wal_prepare_can_wait, wal_read, wal_repair, wal_status)
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EIO
@@ -455,6 +455,11 @@ cdef class StepLog:
 
     def prepare(self):
         return wal_prepare(self.wal)
+
+    def prepare_can_wait(self, uint64_t seen_bytes):
+        """(whether it can, the bytes seen now)"""
+        cdef bint can = wal_prepare_can_wait(self.wal, &seen_bytes)
+        return can, seen_bytes
 
     def read(self, uint64_t group, uint64_t index):
         """(status, first, term, entries, wsn)"""
