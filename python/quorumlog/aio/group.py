@@ -134,7 +134,7 @@ class Group:
         """Waits until this node knows a leader; its name."""
         left = _left_of(timeout)
         while True:
-            leader = (await self.status(left())).leader
+            leader = await self._leader_within(left())
             if leader is not None:
                 return leader
             if left() == 0:
@@ -142,6 +142,12 @@ class Group:
                     f"group {self.name!r} has no leader that this node knows of after {timeout} s"
                 )
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _leader_within(self, timeout: float) -> str | None:
+        try:
+            return (await self.status(timeout)).leader
+        except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
+            return None
 
     async def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""
