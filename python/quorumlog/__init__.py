@@ -33,12 +33,15 @@ from quorumlog.errors import (
     ReadTimeout,
     Rejected,
     ReplicaStopped,
+    ResultLost,
     SessionExpired,
+    SnapshotFailed,
     StorageError,
     Unknown,
     UsageError,
     Withdrawn,
 )
+from quorumlog.frozen import CowDict, FrozenItems, frozen_copy, pack_items, unpack_items
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
@@ -56,7 +59,9 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "CowDict",
     "Fenced",
+    "FrozenItems",
     "Group",
     "GroupStatus",
     "InvariantViolation",
@@ -81,7 +86,9 @@ __all__ = [
     "Recovery",
     "Rejected",
     "ReplicaStopped",
+    "ResultLost",
     "SessionExpired",
+    "SnapshotFailed",
     "Span",
     "StateMachine",
     "StorageError",
@@ -93,4 +100,7 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "frozen_copy",
+    "pack_items",
+    "unpack_items",
 ]

@@ -21,7 +21,7 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
+    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_UNREACHABLE, PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
     GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
@@ -45,8 +45,12 @@ from quorumlog._core.protocols.raft_replication cimport (
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
     PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.protocols.raft_snapshot cimport (
+    snapshot_on_made, snapshot_on_piece, snapshot_on_stored, snapshot_restore, snapshot_turn, snapshot_write_reset)
+from quorumlog._core.protocols.raft_transfer cimport (
+    transfer_deadline_ns, transfer_on_read, transfer_on_reply, transfer_turn)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:
@@ -63,7 +67,7 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
         return False
     if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
         return False
-    if options.voter_count == 1 and (options.fault_count > 0 or options.listening):
+    if options.voter_count == 1 and (options.fault_count > 0 or options.listening or options.snapshot_needed != 0):
         return False                   # nobody to repair it, nobody to admit it
     return (options.uncommitted_bytes_max > 0 and options.hard_state_term <= number_max()
             and log.last <= number_max() and log.group == options.group)
@@ -82,7 +86,11 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
             or not membership_votes(&raft.membership, options.self)
-            or not rules_are_safe(raft) or not restore_faults(raft, options, log, now_ns)):
+            or not rules_are_safe(raft)):
+        raft_close(raft)
+        return NULL
+    raft.log = log
+    if not restore_faults(raft, options, log, now_ns) or not snapshot_restore(raft, options):
         raft_close(raft)
         return NULL
     raft.group = options.group
@@ -92,7 +100,6 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
-    raft.log = log
     raft.now_ns = now_ns
     restore(raft, options)
     return raft
@@ -135,10 +142,10 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
         raft.vote = raft.self if not options.listening else 0
     raft.listening = options.listening
     raft.role = ROLE_FOLLOWER
-    raft.commit = raft.log.first - 1
+    raft.commit = max(raft.log.first - 1, raft.snapshot.index)
     raft.verified = raft.commit
     raft.reachable = <uint32_t>0xFFFFFFFF
-    if options.unproved_last > raft.log.last:
+    if options.unproved_last > raft.log.last and raft.reset_truncate == 0:
         raft.unproved_last = options.unproved_last
         raft.unproved_term = options.unproved_term
         raft.unproved_term_max = raft.term
@@ -178,6 +185,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
+    if raft.reset_unwritten and room:
+        snapshot_write_reset(raft, out)
+        room = raft_refill(raft)
     if raft.listening:
         admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
@@ -196,6 +206,10 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         reads_propose(raft, out, event.read)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
+    elif event.kind == EVENT_SNAPSHOT_MADE and room:
+        snapshot_on_made(raft, out, event)
+    elif event.kind == EVENT_SNAPSHOT_STORED and room:
+        snapshot_on_stored(raft, out, event)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
@@ -204,6 +218,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
         repair_turn(raft, out)
+    snapshot_turn(raft, out)
+    if raft.role == ROLE_LEADER:
+        transfer_turn(raft, out)
     finish(raft, out)
 
 
@@ -245,6 +262,8 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
         repair_on_fetched(raft, out, event)
     elif event.kind == EVENT_FETCHED:
         replication_on_fetched(raft, out, slot, event)
+    elif event.kind == EVENT_SNAPSHOT_READ:
+        transfer_on_read(raft, out, slot, event)
     elif event.kind == EVENT_REACHABLE:
         raft.reachable |= slot_bit(slot)
         replication_on_reachable(raft, out, slot, True)
@@ -258,7 +277,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
 
 
 cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
-    cdef uint64_t reads_ns, repair_ns
+    cdef uint64_t reads_ns, repair_ns, transfer_ns
     cdef uint32_t i
     for i in range(out.message_count):
         # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
@@ -277,6 +296,9 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                                   reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
             if raft.commit_due_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
+            transfer_ns = transfer_deadline_ns(raft)
+            if transfer_ns != 0:
+                out.deadline_ns = min(out.deadline_ns, transfer_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -294,18 +316,19 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_SNAPSHOT)
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
-    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_BARRIER_REPLY:
+    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_SNAPSHOT_REPLY:
         return False
-    if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
+    if message.batch_count > 1 and message.kind != RAFT_APPEND:
         return False
-    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY:
+    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY \
+            and message.kind != RAFT_SNAPSHOT:
         return False
     if message.kind == RAFT_PRE_VOTE and asked.proposed != message.term + 1:
         return False
@@ -372,12 +395,16 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return True
     if message.kind == RAFT_BARRIER_REPLY:
         return admission_on_reply(raft, out, message)
+    if message.kind == RAFT_SNAPSHOT:
+        return snapshot_on_piece(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
         return replication_on_append_reply(raft, out, slot, message)
     if message.kind == RAFT_HEARTBEAT_REPLY:
         return replication_on_heartbeat_reply(raft, out, slot, message)
+    if message.kind == RAFT_SNAPSHOT_REPLY:
+        return transfer_on_reply(raft, out, slot, message)
     if message.kind == RAFT_BARRIER:
         admission_on_barrier(raft, out, slot, message)
     return True
@@ -406,6 +433,10 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.faulty = raft.faults.count
     out.faults_found = raft.faults_found
     out.faults_repaired = raft.faults_repaired
+    out.snapshot_index = raft.snapshot.index
+    out.snapshot_log_bytes = raft.log.appended_bytes - raft.snapshot_seen_bytes
+    out.snapshot_needed = raft.snapshot_needed
+    out.snapshots_installed = raft.snapshots_installed
     for slot in range(<int>raft.membership.count):
         if slot == raft.self_slot:
             continue
@@ -418,6 +449,9 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
             peer.next = raft.progress[slot].next
             peer.window_bytes = raft.progress[slot].window_bytes
             peer.in_flight_bytes = raft.progress[slot].in_flight_bytes
+            if raft.progress[slot].state == PEER_SNAPSHOT:
+                peer.snapshot_bytes = raft.sending[slot].id.file_bytes
+                peer.snapshot_acked_bytes = raft.sending[slot].acked
 
 
 cdef Protocol RAFT_TABLE

@@ -19,13 +19,14 @@ from quorumlog._core.engine.outbox cimport (
 from quorumlog._core.engine.progress cimport (
     Progress, progress_acked, progress_may_send, progress_open, progress_sent, progress_to_probe,
     progress_to_stream)
-from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_STREAM, ROLE_LEADER, Event
+from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_SNAPSHOT, PEER_STREAM, ROLE_LEADER, Event
 from quorumlog._core.engine.quorum cimport acked_index
 from quorumlog._core.protocols.raft_reads cimport reads_begin_round, reads_confirm
 from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, raft_write
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields, Raft, slot_bit)
+from quorumlog._core.protocols.raft_transfer cimport transfer_begin, transfer_end
 from quorumlog._core.storage.batch cimport (
     IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
 
@@ -61,6 +62,7 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.barrier_asked[slot] = 0
         raft.barriers[slot] = 0
         raft.commit_wanted[slot] = 0
+        transfer_end(raft, <int>slot)
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
     raft.term_first = raft.log.last + 1
@@ -142,7 +144,7 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil:
             return
         if p.next < raft.log.first:
             # Compacted, but it may hold more than was acknowledged (the answer was lost): ask at the head.
-            # If it refuses there it needs a snapshot, which 0.1 has not: asked at the pace of heartbeats.
+            # If it refuses there it needs a snapshot.
             progress_to_probe(p, raft.log.first)
             p.query = True
             continue
@@ -245,6 +247,7 @@ cdef void replication_on_reachable(Raft* raft, Outbox* out, int slot, bint reach
         replication_send(raft, out, slot)
     else:
         # What was on its way is lost with the connection: begin again behind what was acknowledged.
+        transfer_end(raft, slot)
         progress_to_probe(p, p.match + 1)
 
 
@@ -265,6 +268,10 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
         progress_to_stream(p)
     else:
         progress_acked(p, match, raft.now_ns)
+        if p.state == PEER_SNAPSHOT and match + 1 >= raft.log.first:
+            # The logs meet: it installed what was sent, or it held more than was known (A-M8).
+            transfer_end(raft, slot)
+            progress_to_stream(p)
     if reply.withheld != 0:
         match = replication_batch_end(raft, reply.match - reply.withheld)
     count_acknowledged(raft, slot, match)
@@ -287,6 +294,8 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     cdef term_t term
     if reply.prev_index == 0 or reply.prev_index > raft.log.last:
         return False                   # the beginning always matches; and we never sent the other
+    if p.state == PEER_SNAPSHOT:
+        return True                    # late: that is known by now
     if p.state == PEER_PROBE:
         if reply.prev_index != p.next - 1:
             return True                # an answer to an earlier probe
@@ -310,7 +319,8 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     # The guess may lie inside one of our batches: ask there without sending any.
     p.query = log_term(raft.log, guess, &term) != OK or term != reply.hint_term or guess != reply.hint_index
     if guess >= reply.prev_index:
-        p.probe_sent = True            # they part in what is compacted here: ask at the pace of heartbeats
+        p.probe_sent = True            # they part in what is compacted here: ask at the pace of heartbeats, unless
+        transfer_begin(raft, out, slot, guess)
     replication_send(raft, out, slot)
     return True
 
@@ -325,6 +335,8 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     raft.peer_listening[slot] = reply.listening != 0
     if not raft.peer_listening[slot]:
         p.round_acked = max(p.round_acked, reply.round)
+    if reply.wants != 0:
+        transfer_begin(raft, out, slot, reply.wants)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
         if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):

@@ -6,21 +6,24 @@ The modules, from the bottom:
 
     raft_records      the protocol's own records and messages
     raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
+    raft_transfer     the leader: snapshots on their way to peers
     raft_replication  the leader: propose, send, acknowledge, commit
     raft_repair       bad batches of the own log: whom to ask, what to take
     raft_tail         a tail that recovery could not prove
     raft_admission    a node that may have forgotten what it promised
     raft_election     roles, terms, votes
     raft_follower     appends and heartbeats received
+    raft_snapshot     snapshots made, received and installed; the log's head
     raft              open, step, status
 """
 
 from quorumlog._core.base.prng cimport Prng
-from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.faults cimport Faults
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
+from quorumlog._core.engine.transfer cimport Receiving, Sending
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -42,6 +45,8 @@ cdef enum RaftMessage:
     RAFT_FETCH_REPLY = 14          # with the batch, if `found`
     RAFT_BARRIER = 15              # a listening node to the leader
     RAFT_BARRIER_REPLY = 16
+    RAFT_SNAPSHOT = 17             # a piece of a snapshot's file; without one: where are you?
+    RAFT_SNAPSHOT_REPLY = 18       # there; when it is installed, an append reply says so
 
 cdef enum:
     VOTE_FLAG_TAIL = 1             # a tail round: nobody grants, everybody says where its log ends
@@ -81,6 +86,7 @@ cdef struct HeartbeatFields:
     index_t commit                 # the reply: how far the log is known to agree with the leader's
     uint64_t sent_ns               # the leader's clock, echoed
     uint64_t listening             # the reply: it confirms nothing
+    index_t wants                  # the reply: it needs a snapshot of this index or a later one; 0: none
 
 # RAFT_COMMIT
 cdef struct CommitFields:
@@ -111,6 +117,31 @@ cdef struct FetchReplyFields:
 cdef struct BarrierFields:
     uint64_t request               # drawn by the listening node, echoed
     index_t index                  # the reply: the barrier, which is committed
+
+# RAFT_SNAPSHOT: all of a SnapshotId, and where in its file the piece lies
+cdef struct SnapshotFields:
+    index_t index
+    term_t entry_term
+    node_t writer
+    uint64_t number
+    uint64_t file_bytes
+    uint64_t offset
+
+# RAFT_SNAPSHOT_REPLY
+cdef struct SnapshotReplyFields:
+    index_t index
+    node_t writer
+    uint64_t number
+    uint64_t offset                # all before it is stored
+    uint64_t restart               # go on there, wherever you are
+
+cdef enum:
+    HEAD_MARKS = 16                # places of the log whose distance in bytes is known
+
+# Where the log had grown to so many bytes.
+cdef struct HeadMark:
+    index_t index                  # a batch's end
+    uint64_t bytes                 # of GroupLog.appended_bytes
 
 cdef enum:
     SPARES = 8                     # batches at hand for the protocol's own records
@@ -221,7 +252,25 @@ cdef struct Raft:
     uint64_t barrier_asked[NODES_MAX]
     index_t barriers[NODES_MAX]    # acknowledgements below it are forgotten ones; 0: none
 
+    # Snapshots (raft_snapshot.pyx)
+    SnapshotId snapshot            # the newest one here, durable; index 0: none
+    index_t snapshot_needed        # the state can't be built without one of this index, or a later one; 0: it can
+    bint snapshot_forced           # a peer needs a newer one than there is
+    uint64_t snapshot_log_bytes
+    uint64_t retained_log_bytes
+    uint64_t snapshot_seen_bytes   # log.appended_bytes at the snapshot's last entry
+    HeadMark marks[HEAD_MARKS]     # rising
+    uint32_t mark_count
+    Receiving receiving
+    bint reset_unwritten           # at opening the log began anew behind the snapshot; the records are still to be written
+    index_t reset_truncate         # first of them: != 0: drop everything from here on
+    # To peers, by slot (raft_transfer.pyx)
+    Sending sending[NODES_MAX]
+    uint64_t snapshot_bytes_per_s
+    uint32_t piece_bytes
+
     # Counters
+    uint64_t snapshots_installed
     uint64_t elections
     uint64_t leader_changes
     uint64_t peer_errors

@@ -8,8 +8,5 @@ from libc.stdint cimport uint64_t
 cdef void host_apply(World* world, Host* host) noexcept nogil
 cdef void host_answer_read(World* world, Host* host, uint64_t number, index_t index,
                            int status) noexcept nogil
-# The state machine starts from its snapshot.
-cdef void host_restore_snapshot(World* world, Host* host) noexcept nogil
-# Snapshot, then drop the head of the log, as far as every node holds the entries durably (no snapshots
-# travel between nodes yet).  True if something was dropped.
-cdef bint host_compact(World* world, Host* host) noexcept nogil
+# The state machine and the sessions are as before the first entry.
+cdef void host_begin_afresh(World* world, Host* host) noexcept nogil

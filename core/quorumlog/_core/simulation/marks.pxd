@@ -55,7 +55,18 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
-    MARKS = 43
+    # Snapshots
+    MARK_SNAPSHOT_MADE = 43
+    MARK_SNAPSHOT_FAILED = 44
+    MARK_SNAPSHOT_INSTALLED = 45
+    MARK_SUFFIX_KEPT = 46          # an installed one that the log reached beyond
+    MARK_SNAPSHOT_RESTORED = 47
+    MARK_SNAPSHOT_CRASHED = 48     # within a job of the snapshot thread
+    MARK_SNAPSHOT_DAMAGED = 49
+    MARK_SNAPSHOT_NEEDED = 50      # a node that lost its own waits for a peer's
+    MARK_INSTALL_REDONE = 51       # an install cut short by a crash, at the start
+    MARK_PIECES_RESUMED = 52
+    MARKS = 53
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

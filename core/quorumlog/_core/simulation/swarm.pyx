@@ -101,6 +101,16 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
         options.fault_ns = 200 * MILLISECOND
 
 
+cdef void draw_snapshots(WorldOptions* options, Prng* prng) noexcept nogil:
+    """Often by the log's growth, else as a chore; pieces so small that a transfer takes many."""
+    options.snapshot_log_bytes = 300 + prng_below(prng, 6000) if prng_chance(prng, 2, 3) else 0
+    options.retained_log_bytes = prng_below(prng, 2000) if prng_chance(prng, 1, 4) else 0
+    options.snapshot_bytes_per_s = 2000 + prng_below(prng, 50000) if prng_chance(prng, 1, 3) else 0
+    options.chunk_bytes = <uint32_t>1 << (6 + prng_below(prng, 4))
+    options.piece_bytes = 8 * (8 + <uint32_t>prng_below(prng, 100))
+    options.state_bytes_max = 1 + <uint32_t>prng_below(prng, 1500)
+
+
 cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     """5 nodes, a heartbeat of 100 ms, 10 client operations a second, a fault every two seconds."""
     options.node_count = 5
@@ -125,6 +135,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     options.election_timeout_ns = ELECTION_TIMEOUT_MS * <uint64_t>MILLISECOND
     draw_levels(options, &prng)
     draw_sizes(options, &prng)
+    draw_snapshots(options, &prng)
     if options.profile == PROFILE_REFERENCE:
         reference_sizes(options)
     elif options.profile == PROFILE_HOT:
@@ -144,4 +155,5 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     draw_network(options, &prng)
     draw_disk(options, &prng)
     if options.machine != NULL:
+        options.snapshot_log_bytes = 0
         options.weight_compact = 0             # a user's machine has no snapshot to begin from
