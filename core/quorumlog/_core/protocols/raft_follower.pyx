@@ -26,7 +26,7 @@ from quorumlog._core.protocols.raft_replication cimport replication_batch_end, r
 from quorumlog._core.protocols.raft_repair cimport repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND_REPLY, RAFT_HEARTBEAT_REPLY, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields,
-    Raft, number_max)
+    Raft, forget_marks, number_max)
 from quorumlog._core.protocols.raft_tail cimport tail_after_append, tail_before_append
 from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, Batch, batch_last
 
@@ -200,6 +200,7 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
         # replaces it.  The record covers an unproved tail too.
         raft_write_truncate(raft, out, message.batches[begin].first)
         log_truncate(raft.log, message.batches[begin].first)
+        forget_marks(raft, message.batches[begin].first)
         faults_truncate(&raft.faults, message.batches[begin].first)
         raft.tail_truncated = raft.unproved_last != 0
     else:

@@ -272,6 +272,9 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
             # The logs meet: it installed what was sent, or it held more than was known (A-M8).
             transfer_end(raft, slot)
             progress_to_stream(p)
+        elif p.state == PEER_SNAPSHOT and match >= raft.sending[slot].id.index:
+            # It has that one, and the log here begins further on by now.
+            transfer_begin(raft, out, slot, raft.log.first - 1)
     if reply.withheld != 0:
         match = replication_batch_end(raft, reply.match - reply.withheld)
     count_acknowledged(raft, slot, match)

@@ -10,6 +10,7 @@ from quorumlog._core.base.types cimport SNAPSHOT_PIECE_BYTES_MAX, SnapshotId, in
 from quorumlog._core.engine.faults cimport faults_compact, faults_truncate
 from quorumlog._core.engine.log cimport log_compact, log_reset, log_term
 from quorumlog._core.engine.outbox cimport outbox_store_piece
+from quorumlog._core.engine.progress cimport Progress
 from quorumlog._core.engine.protocol cimport PEER_SNAPSHOT, ROLE_LEADER
 from quorumlog._core.engine.transfer cimport (
     TAKEN_GAP, TAKEN_KNOWN, TAKEN_STORE, receiving_end, receiving_piece)
@@ -26,24 +27,41 @@ cdef enum:
 
 # How far the log has grown --------------------------------------------------------------------------------
 
-cdef uint64_t mark_distance(const Raft* raft) noexcept nogil:
+cdef uint64_t least_distance(const Raft* raft) noexcept nogil:
     return max(raft.snapshot_log_bytes // MARKS_A_SNAPSHOT, <uint64_t>1)
+
+
+cdef void thin_marks(Raft* raft) noexcept nogil:
+    """Every second one goes: however long the log gets, its whole length is known, and coarser."""
+    cdef uint32_t i
+    for i in range(HEAD_MARKS // 2):
+        raft.marks[i] = raft.marks[2 * i + 1]
+    raft.mark_count = HEAD_MARKS // 2
+    raft.mark_bytes *= 2
 
 
 cdef void note_growth(Raft* raft) noexcept nogil:
     cdef HeadMark* newest
-    while raft.mark_count > 0 and raft.marks[raft.mark_count - 1].index > raft.log.last:
-        raft.mark_count -= 1           # truncated
     if raft.mark_count > 0:
         newest = &raft.marks[raft.mark_count - 1]
-        if raft.log.appended_bytes - newest.bytes < mark_distance(raft) or newest.index == raft.log.last:
+        if raft.log.appended_bytes - newest.bytes < raft.mark_bytes or newest.index == raft.log.last:
             return
     if raft.mark_count == HEAD_MARKS:
-        memmove(&raft.marks[0], &raft.marks[1], (HEAD_MARKS - 1) * sizeof(HeadMark))
-        raft.mark_count -= 1
+        thin_marks(raft)
     raft.marks[raft.mark_count].index = raft.log.last
     raft.marks[raft.mark_count].bytes = raft.log.appended_bytes
     raft.mark_count += 1
+
+
+cdef void drop_marks(Raft* raft) noexcept nogil:
+    """Those before the head."""
+    cdef uint32_t dropped = 0
+    while dropped < raft.mark_count and raft.marks[dropped].index + 1 < raft.log.first:
+        dropped += 1
+    raft.mark_count -= dropped
+    memmove(&raft.marks[0], &raft.marks[dropped], raft.mark_count * sizeof(HeadMark))
+    if raft.mark_count < HEAD_MARKS // 4:
+        raft.mark_bytes = max(raft.mark_bytes // 2, least_distance(raft))
 
 
 cdef uint64_t bytes_at(const Raft* raft, index_t index) noexcept nogil:
@@ -53,6 +71,16 @@ cdef uint64_t bytes_at(const Raft* raft, index_t index) noexcept nogil:
         i -= 1
         if raft.marks[i].index <= index:
             return raft.marks[i].bytes
+    return 0
+
+
+cdef index_t mark_before(const Raft* raft, index_t index) noexcept nogil:
+    """The newest known place at or before `index`; 0: none."""
+    cdef uint32_t i = raft.mark_count
+    while i > 0:
+        i -= 1
+        if raft.marks[i].index <= index:
+            return raft.marks[i].index
     return 0
 
 
@@ -88,18 +116,31 @@ cdef void snapshot_turn(Raft* raft, Outbox* out) noexcept nogil:
 
 # The head of the log --------------------------------------------------------------------------------------
 
+cdef index_t needed_behind(const Raft* raft, int slot) noexcept nogil:
+    """The entry behind which a peer that is on its way needs the log next; 0: none."""
+    cdef const Progress* p = &raft.progress[slot]
+    if slot == raft.self_slot or not p.reachable:
+        return 0
+    if p.state == PEER_SNAPSHOT:
+        return raft.sending[slot].id.index
+    # Its match may be a guess inside a batch; the places that are marked are batch ends.
+    return mark_before(raft, p.match) if p.match + 1 >= raft.log.first else 0
+
+
 cdef index_t last_to_drop(const Raft* raft) noexcept nogil:
     cdef index_t last = raft.snapshot.index
+    cdef uint64_t most_bytes = 2 * raft.snapshot_log_bytes + 4 * raft.snapshot.file_bytes
+    cdef index_t needed
     cdef int slot
     if raft.retained_log_bytes != 0:
         last = min(last, retained_from(raft, last))
     if raft.role == ROLE_LEADER:
         for slot in range(<int>raft.membership.count):
-            # Who takes in a snapshot needs what lies behind it next: else it would need another one at once.  But
-            # not for ever: a peer that gets nowhere must not fill this disk.
-            if slot != raft.self_slot and raft.progress[slot].state == PEER_SNAPSHOT \
-                    and raft.mark_count > 0 and raft.sending[slot].id.index >= raft.marks[0].index:
-                last = min(last, raft.sending[slot].id.index)
+            # Who takes in a snapshot, or the log behind one, would else need another one at once, and so for ever.  But
+            # one that gets nowhere must not fill this disk.
+            needed = needed_behind(raft, slot)
+            if needed != 0 and needed < last and raft.log.appended_bytes - bytes_at(raft, needed) <= most_bytes:
+                last = needed
     return last
 
 
@@ -114,6 +155,7 @@ cdef void drop_head(Raft* raft, Outbox* out) noexcept nogil:
         term = 1
     raft_write_compact(raft, out, last + 1, term)
     log_compact(raft.log, last + 1)
+    drop_marks(raft)
     faults_compact(&raft.faults, raft.log.first)
 
 
@@ -273,6 +315,7 @@ cdef bint snapshot_restore(Raft* raft, const RaftOptions* options) noexcept nogi
     raft.retained_log_bytes = options.retained_log_bytes
     raft.snapshot_bytes_per_s = options.snapshot_bytes_per_s
     raft.piece_bytes = options.piece_bytes
+    raft.mark_bytes = least_distance(raft)
     raft.snapshot_needed = options.snapshot_needed
     raft.snapshot = id[0]
     if id.index == 0:

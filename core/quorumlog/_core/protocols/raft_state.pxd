@@ -136,7 +136,7 @@ cdef struct SnapshotReplyFields:
     uint64_t restart               # go on there, wherever you are
 
 cdef enum:
-    HEAD_MARKS = 16                # places of the log whose distance in bytes is known
+    HEAD_MARKS = 32                # places of the log whose distance in bytes is known
 
 # Where the log had grown to so many bytes.
 cdef struct HeadMark:
@@ -261,6 +261,7 @@ cdef struct Raft:
     uint64_t snapshot_seen_bytes   # log.appended_bytes at the snapshot's last entry
     HeadMark marks[HEAD_MARKS]     # rising
     uint32_t mark_count
+    uint64_t mark_bytes            # they lie so far apart
     Receiving receiving
     bint reset_unwritten           # at opening the log began anew behind the snapshot; the records are still to be written
     index_t reset_truncate         # first of them: != 0: drop everything from here on
@@ -283,3 +284,9 @@ cdef inline uint64_t number_max() noexcept nogil:
 
 cdef inline uint32_t slot_bit(int slot) noexcept nogil:
     return <uint32_t>1 << slot
+
+
+cdef inline void forget_marks(Raft* raft, index_t first) noexcept nogil:
+    """The log is truncated at `first`: what comes there instead has other batch ends."""
+    while raft.mark_count > 0 and raft.marks[raft.mark_count - 1].index >= first:
+        raft.mark_count -= 1

@@ -90,9 +90,11 @@ cdef void transfer_on_read(Raft* raft, Outbox* out, int slot, const Event* event
     if event.status == OK and event.batch != NULL and outbox_has_room(out, 1):
         message = piece_message(raft, out, slot, event.offset)
         outbox_attach(out, message, event.batch)
-    elif (event.status == ERR_CORRUPT or event.status == ERR_NOT_FOUND) \
-            and same_snapshot(&sending.id, &raft.snapshot):
-        forget_own(raft)
+    elif event.status == ERR_CORRUPT or event.status == ERR_NOT_FOUND:
+        if same_snapshot(&sending.id, &raft.snapshot):
+            forget_own(raft)
+        else:
+            transfer_begin(raft, out, slot, sending.id.index)      # it went when a newer one was durable
     else:
         sending_again(sending, raft.now_ns)            # no memory or no room: after a while
 

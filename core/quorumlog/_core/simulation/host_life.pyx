@@ -15,7 +15,7 @@ from quorumlog._core.simulation.fault_kinds cimport FAULT_DRIFT, FAULT_RECOVERY_
 from quorumlog._core.simulation.host cimport host_clock_ns, host_step, parcel_drop
 from quorumlog._core.simulation.host_apply cimport host_begin_afresh
 from quorumlog._core.simulation.host_snapshot cimport (
-    FOUND_CUT_SHORT, FOUND_NONE, Found, host_snapshot_stop, host_take_snapshot)
+    FOUND_CUT_SHORT, FOUND_NONE, Found, host_snapshot_open, host_snapshot_stop, host_take_snapshot)
 from quorumlog._core.simulation.ledger cimport (
     ledger_back, ledger_back_end, ledger_ended, ledger_fail, ledger_flushed, ledger_found,
 )
@@ -75,6 +75,7 @@ cdef void host_create(World* world, uint32_t number) noexcept nogil:
     host.disk = disk_open(prng_next(&world.prng))
     host.clock_offset_ns = CLOCK_BASE_NS + prng_below(&world.prng, 1000000000)
     host.wall_offset_ns = CLOCK_BASE_NS
+    host_snapshot_open(host)
     if level != LEVEL_OFF:
         # Every clock, or one in two, up to 5 % too fast or slow.
         if level != LEVEL_RARE or prng_chance(&world.prng, 1, 2):

@@ -16,6 +16,8 @@ cdef bint host_begin_snapshot(World* world, Host* host) noexcept nogil
 # The next job.
 cdef void host_snapshot_job(World* world, Host* host) noexcept nogil
 
+cdef void host_snapshot_open(Host* host) noexcept nogil
+
 cdef enum Found:
     FOUND_GOOD = 1             # the state machine is where the newest good one says, or at the beginning
     FOUND_CUT_SHORT = 2        # a read failed

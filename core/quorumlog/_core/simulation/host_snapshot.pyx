@@ -365,15 +365,19 @@ cdef void host_snapshot_job(World* world, Host* host) noexcept nogil:
     job_free(job)
 
 
+cdef void host_snapshot_open(Host* host) noexcept nogil:
+    cdef uint32_t i
+    inflow_open(&host.inflow, &host.disk.files, b"wal", THE_GROUP)
+    for i in range(NODES_MAX):
+        host.outflows[i].fd = -1
+
+
 # Beginning and end ----------------------------------------------------------------------------------------
 
 cdef Found host_take_snapshot(World* world, Host* host, index_t first) noexcept nogil:
     cdef SnapshotList found
     cdef uint32_t i
     cdef int status
-    inflow_open(&host.inflow, &host.disk.files, b"wal", THE_GROUP)
-    for i in range(<uint32_t>world.options.node_count):
-        host.outflows[i].fd = -1
     memset(&host.snapshot, 0, sizeof(SnapshotId))
     host.restore = 0
     if snapshots_clean(&host.disk.files, b"wal") != OK \

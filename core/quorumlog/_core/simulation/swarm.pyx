@@ -103,11 +103,12 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
 
 cdef void draw_snapshots(WorldOptions* options, Prng* prng) noexcept nogil:
     """Often by the log's growth, else as a chore; pieces so small that a transfer takes many."""
-    options.snapshot_log_bytes = 300 + prng_below(prng, 6000) if prng_chance(prng, 2, 3) else 0
+    cdef uint64_t scale = 1 + options.payload_bytes_max // 256
+    options.snapshot_log_bytes = scale * (300 + prng_below(prng, 6000)) if prng_chance(prng, 2, 3) else 0
     options.retained_log_bytes = prng_below(prng, 2000) if prng_chance(prng, 1, 4) else 0
-    options.snapshot_bytes_per_s = 2000 + prng_below(prng, 50000) if prng_chance(prng, 1, 3) else 0
+    options.snapshot_bytes_per_s = 20000 + prng_below(prng, 50000) if prng_chance(prng, 1, 3) else 0
     options.chunk_bytes = <uint32_t>1 << (6 + prng_below(prng, 4))
-    options.piece_bytes = 8 * (8 + <uint32_t>prng_below(prng, 100))
+    options.piece_bytes = 8 * (16 + <uint32_t>prng_below(prng, 200))
     options.state_bytes_max = 1 + <uint32_t>prng_below(prng, 1500)
 
 
