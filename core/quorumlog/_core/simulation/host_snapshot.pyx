@@ -54,12 +54,17 @@ cdef SnapshotJob* job_new(World* world, Host* host, int kind, const SnapshotId* 
 
 
 cdef void later(World* world, Host* host) noexcept nogil:
+    """Pieces go through the cache; what is made durable takes as long as any write."""
+    cdef const SnapshotJob* job = host.first_job
+    cdef uint64_t most_ns = world.options.disk_max_ns
     cdef Occurrence occurrence
+    if job.kind == JOB_READ or (job.kind == JOB_STORE and not job.last):
+        most_ns //= 16
     memset(&occurrence, 0, sizeof(Occurrence))
     occurrence.kind = OCCURS_SNAPSHOT
     occurrence.node = host.number
     occurrence.incarnation = host.incarnation
-    occurrence.at_ns = world.now_ns + 1 + prng_below(&world.prng, world.options.disk_max_ns)
+    occurrence.at_ns = world.now_ns + 1 + prng_below(&world.prng, most_ns)
     schedule_add(&world.schedule, occurrence)
 
 
@@ -315,17 +320,28 @@ cdef void made(World* world, Host* host, SnapshotJob* job) noexcept nogil:
         ledger_snapshot(world.ledger, host.number, job.id.index, job.id.term)
 
 
-cdef bint hit_by_crash(World* world, Host* host) noexcept nogil:
+cdef bint hit_by_crash(World* world, Host* host, const SnapshotJob* job) noexcept nogil:
     """Whether the process, or the power, goes while a job is done: it then happens at one of its file calls."""
     cdef bint process = world.options.level[<int>FAULT_PROCESS_CRASH] != LEVEL_OFF
     cdef bint power = world.options.level[<int>FAULT_POWER_CUT] != LEVEL_OFF
     cdef bint hot = world.options.level[<int>FAULT_PROCESS_CRASH] == LEVEL_HOT \
         or world.options.level[<int>FAULT_POWER_CUT] == LEVEL_HOT
-    if world.healed or not (process or power) or not prng_chance(&world.prng, 1, 12 if hot else 40):
+    # An install is rarer than the other jobs, and has the more interesting points.
+    cdef uint64_t often = 2 if job.kind == JOB_STORE and job.last else 12 if hot else 40
+    if world.healed or not (process or power) or not prng_chance(&world.prng, 1, often):
         return False
     host.disk.halt_at = host.disk.operations + 1 + prng_below(&world.prng, CRASH_WITHIN)
     host.crash_due = 1 if not power or (process and prng_chance(&world.prng, 1, 2)) else 2
     return True
+
+
+cdef void crash_soon(World* world, Host* host) noexcept nogil:
+    if world.healed:
+        return
+    if world.options.level[<int>FAULT_POWER_CUT] != LEVEL_OFF:
+        host.crash_due = 2
+    elif world.options.level[<int>FAULT_PROCESS_CRASH] != LEVEL_OFF:
+        host.crash_due = 1
 
 
 cdef void host_snapshot_job(World* world, Host* host) noexcept nogil:
@@ -340,7 +356,7 @@ cdef void host_snapshot_job(World* world, Host* host) noexcept nogil:
     else:
         later(world, host)
     kind = job.kind
-    crashing = hit_by_crash(world, host)
+    crashing = hit_by_crash(world, host, job)
     job.status = carry_out(world, host, job)
     if crashing and host.disk.operations >= host.disk.halt_at:
         mark(world.marks, MARK_SNAPSHOT_CRASHED)       # nobody is left to be told
@@ -362,6 +378,8 @@ cdef void host_snapshot_job(World* world, Host* host) noexcept nogil:
         if kind == JOB_MAKE:
             made(world, host, job)
         tell(world, host, job)
+        if kind == JOB_STORE and job.last and job.status == OK and prng_chance(&world.prng, 1, 3):
+            crash_soon(world, host)    # the file is durable, what the log says of it is not
     job_free(job)
 
 
