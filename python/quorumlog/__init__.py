@@ -35,11 +35,12 @@ from quorumlog.errors import (
     ReplicaStopped,
     SessionExpired,
     StorageError,
+    TooStale,
     Unknown,
     UsageError,
     Withdrawn,
 )
-from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
@@ -48,6 +49,8 @@ from quorumlog.options import NodeOptions, RaftOptions
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED",
+    "LEASE",
     "LINEARIZABLE",
     "STALE",
     "Applied",
@@ -86,6 +89,7 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TooStale",
     "TransportStatus",
     "Unknown",
     "UsageError",

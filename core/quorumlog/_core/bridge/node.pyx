@@ -479,6 +479,8 @@ cdef dict group_status_dict(GroupCore group, GroupStatus* s):
         "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
         "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
         "listening": bool(s.listening),
+        "lease_left": s.lease_left_ns / 1e9,
+        "lag": (max(monotonic_ns(), s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,

@@ -11,6 +11,7 @@ from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
     FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_SYNC_ERROR, FAULT_WIPE,
     FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
+    PROFILE_CLOCKS,
 )
 from quorumlog._core.simulation.host cimport host_clock_ns
 from quorumlog._core.simulation.host_apply cimport host_compact
@@ -196,7 +197,8 @@ cdef void fail_disk(World* world, Host* host, int kind) noexcept nogil:
 cdef void jump_clock(World* world, Host* host) noexcept nogil:
     """Wall time goes either way; the monotonic clock of a node that slept goes on ahead."""
     cdef uint64_t far_ns = 1 + prng_below(&world.prng, 6 * world.options.election_timeout_ns)
-    if prng_chance(&world.prng, 1, 2):
+    cdef bint bound = world.options.leases and world.options.profile != PROFILE_CLOCKS
+    if not bound and prng_chance(&world.prng, 1, 2):
         host.clock_offset_ns += far_ns
     else:
         host.wall_offset_ns += far_ns - 3 * world.options.election_timeout_ns
