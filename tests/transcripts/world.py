@@ -263,6 +263,11 @@ class World:
         self.read_owner[read] = number
         self.carry_out(node, node.raft.read(node.clock_ns, read, READ_KINDS.index(kind)))
 
+    def break_lease(self, number: int) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        node.raft.break_lease()
+
     def flush(self, number: int, count: int | None = None) -> None:
         """The oldest `count` (or all) pending writes of a node become durable."""
         node = self.nodes[number]

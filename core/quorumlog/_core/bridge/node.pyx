@@ -33,7 +33,7 @@ from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
 
 import os
@@ -472,6 +472,7 @@ cdef dict node_status_dict(NodeCore core, NodeStatus* s):
 
 
 cdef dict group_status_dict(GroupCore group, GroupStatus* s):
+    cdef uint64_t now_ns = monotonic_ns()
     cdef uint32_t i
     return {
         "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
@@ -479,8 +480,8 @@ cdef dict group_status_dict(GroupCore group, GroupStatus* s):
         "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
         "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
         "listening": bool(s.listening),
-        "lease_left": s.lease_left_ns / 1e9,
-        "lag": (max(monotonic_ns(), s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
+        "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
+        "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,

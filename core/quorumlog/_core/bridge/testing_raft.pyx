@@ -423,7 +423,7 @@ cdef class RaftNode:
         return {
             "role": ROLES[status.role], "term": status.term, "leader": status.leader, "vote": status.vote,
             "first": status.first, "last": status.last, "flushed": status.flushed, "commit": status.commit,
-            "lease_left_ns": status.lease_left_ns, "as_of_ns": status.as_of_ns,
+            "lease_until_ns": status.lease_until_ns, "as_of_ns": status.as_of_ns,
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
             "listening": bool(status.listening), "faulty": status.faulty,

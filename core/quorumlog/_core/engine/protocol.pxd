@@ -82,7 +82,7 @@ cdef struct GroupStatus:
     uint64_t elections         # campaigns started here
     uint64_t leader_changes
     uint64_t peer_errors       # messages that broke the protocol: dropped and counted
-    uint64_t lease_left_ns     # a leader: for so long it answers reads by its lease; 0: not
+    uint64_t lease_until_ns    # a leader: until then it answers reads by its lease; 0: it has none
     uint64_t as_of_ns          # all that was acknowledged before is known here to be committed; 0: nothing known
     bint listening             # it may have forgotten what it promised: neither votes nor acknowledges
     uint32_t faulty            # batches of the log that wait for their repair

@@ -33,7 +33,7 @@ from quorumlog._core.protocols.raft_election cimport (
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
-from quorumlog._core.protocols.raft_lease cimport lease_left_ns, lease_share_ppm
+from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_ns
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
@@ -412,7 +412,7 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.elections = raft.elections
     out.leader_changes = raft.leader_changes
     out.peer_errors = raft.peer_errors
-    out.lease_left_ns = lease_left_ns(raft)
+    out.lease_until_ns = lease_until_ns(raft)
     out.as_of_ns = freshness_as_of(raft, &as_of_index)
     out.listening = raft.listening
     out.faulty = raft.faults.count

@@ -9,7 +9,7 @@ from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.engine.quorum cimport acked_index
 
 cdef enum:
-    AGE_UNKNOWN = 1 << 62              # longer than any clock has run
+    AGE_UNKNOWN = 0x4000000000000000              # longer than any clock has run
 
 
 # The leader

@@ -19,8 +19,8 @@ cdef uint64_t lease_share_ppm(uint64_t drift_ppm) noexcept nogil
 cdef void lease_on_answer(Raft* raft, Progress* p, const HeartbeatReplyFields* reply) noexcept nogil
 # Leader: may a read be answered now without asking anybody?
 cdef bint lease_held(const Raft* raft) noexcept nogil
-# Leader: for how long; 0: not held.
-cdef uint64_t lease_left_ns(const Raft* raft) noexcept nogil
+# Leader: until when; 0: it has none whatever the time.
+cdef uint64_t lease_until_ns(const Raft* raft) noexcept nogil
 # Leader: before it asks anybody to campaign whatever others have promised (a transfer of leadership).
 # No lease again in this term: what was asked may be carried out at any time.
 cdef void lease_break(Raft* raft) noexcept nogil

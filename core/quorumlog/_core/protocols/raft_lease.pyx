@@ -9,7 +9,7 @@ from quorumlog._core.engine.quorum cimport acked_index
 
 cdef enum:
     MILLION = 1000000
-    PROMISE_NS_MAX = 1 << 42           # over an hour: longer than any election timeout, and no overflow below
+    PROMISE_NS_MAX = 0x40000000000           # over an hour: longer than any election timeout, and no overflow below
 
 
 cdef uint64_t lease_share_ppm(uint64_t drift_ppm) noexcept nogil:
@@ -26,10 +26,21 @@ cdef void lease_on_answer(Raft* raft, Progress* p, const HeartbeatReplyFields* r
         p.lease_until_ns = max(p.lease_until_ns, from_ns + promised_ns * raft.lease_share_ppm // MILLION)
 
 
+cdef bint may_hold(const Raft* raft) noexcept nogil:
+    if raft.role != ROLE_LEADER or not raft.leases:
+        return False
+    if raft.lease_broken and not mutant(b"lease-outlives-a-transfer"):
+        return False
+    # As for any read: before an entry of its own term is committed the commit index may be old (A-R13).
+    return raft.commit >= raft.term_first or mutant(b"lease-on-a-fresh-leader")
+
+
 cdef uint64_t lease_until_ns(const Raft* raft) noexcept nogil:
     """Until then a commit quorum's promises last."""
     cdef index_t until[NODES_MAX]
     cdef uint32_t slot
+    if not may_hold(raft):
+        return 0
     for slot in range(NODES_MAX):
         until[slot] = 0
     for slot in range(raft.membership.count):
@@ -38,16 +49,7 @@ cdef uint64_t lease_until_ns(const Raft* raft) noexcept nogil:
 
 
 cdef bint lease_held(const Raft* raft) noexcept nogil:
-    if raft.role != ROLE_LEADER or not raft.leases or raft.lease_broken:
-        return False
-    # As for any read: before an entry of its own term is committed the commit index may be old (A-R13).
-    if raft.commit < raft.term_first and not mutant(b"lease-on-a-fresh-leader"):
-        return False
     return raft.now_ns < lease_until_ns(raft)
-
-
-cdef uint64_t lease_left_ns(const Raft* raft) noexcept nogil:
-    return lease_until_ns(raft) - raft.now_ns if lease_held(raft) else 0
 
 
 cdef void lease_break(Raft* raft) noexcept nogil:

@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     READS_MAX = 1 << 16            # of a group, from the call until it ends
-    NEVER_HEARD = 1 << 62
+    NEVER_HEARD = 0x4000000000000000
 
 cdef enum ReadState:
     READ_ASKED = 0

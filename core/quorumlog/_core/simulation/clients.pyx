@@ -12,6 +12,7 @@ from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next,
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.protocol cimport (
     EVENT_PROPOSE, EVENT_READ, READ_AS_OF, READ_BY_LEASE, READ_BY_ROUND, Event)
+from quorumlog._core.simulation.fault_kinds cimport PROFILE_CLOCKS
 from quorumlog._core.simulation.history cimport OPERATION_LOOK, OPERATION_READ, OPERATION_WRITE, history_call
 from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.host_apply cimport host_look
@@ -112,7 +113,8 @@ cdef void draw_read(World* world, PendingRead* read) noexcept nogil:
     read.max_lag_ns = 0
     if not world.options.leases:
         return
-    if prng_chance(&world.prng, 1, 2):
+    # How old is too old rests on the same clocks; where they go wrong the lease alone is looked at.
+    if prng_chance(&world.prng, 1, 2) or world.options.profile == PROFILE_CLOCKS:
         read.kind = READ_BY_LEASE
     elif prng_chance(&world.prng, 1, 2):
         read.kind = READ_AS_OF

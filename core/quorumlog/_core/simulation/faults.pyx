@@ -22,7 +22,7 @@ from quorumlog._core.simulation.marks cimport (
     MARK_REPLAYED, MARK_SECOND_CRASH, mark,
 )
 from quorumlog._core.simulation.network cimport (
-    network_be_kind, network_bridge, network_clog, network_heal, network_one_way, network_partition,
+    network_be_kind, network_bridge, network_clog, network_heal, network_isolate, network_one_way, network_partition,
 )
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FAULT, OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add,
@@ -154,6 +154,11 @@ cdef void break_links(World* world, int kind) noexcept nogil:
     else:
         network_clog(&world.network, world.now_ns + prng_below(&world.prng, 3 * timeout_ns), &world.prng)
         return
+    notice_cuts(world)
+
+
+cdef void notice_cuts(World* world) noexcept nogil:
+    cdef uint64_t timeout_ns = world.options.election_timeout_ns
     tell_reachable(world, 50)
     if not world.mending:
         world.mending = True
@@ -205,7 +210,8 @@ cdef void jump_clock(World* world, Host* host) noexcept nogil:
 
 
 cdef void freeze_clock(World* world, Host* host) noexcept nogil:
-    cdef uint64_t span_ns = prng_below(&world.prng, 5 * world.options.election_timeout_ns)
+    cdef uint64_t timeouts = 15 if world.options.profile == PROFILE_CLOCKS else 5
+    cdef uint64_t span_ns = prng_below(&world.prng, timeouts * world.options.election_timeout_ns)
     if host.frozen_until_ns > world.now_ns:
         return
     if host.up and host.status.role == ROLE_LEADER:
@@ -330,6 +336,11 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         jump_clock(world, host)
     else:
         check2(kind == FAULT_CLOCK_FREEZE, b"Q-FAULT-01 a drawn fault is carried out", kind, 0)
+        if world.options.profile == PROFILE_CLOCKS and leading_host(world) != NULL:
+            # What a lease must not meet: a leader that is cut off while its clock stands still.
+            host = leading_host(world)
+            network_isolate(&world.network, host.number)
+            notice_cuts(world)
         freeze_clock(world, host)
 
 

@@ -106,7 +106,9 @@ cdef void draw_clocks(WorldOptions* options, Prng* prng) noexcept nogil:
     """Leases rest on clocks that drift within a bound, neither stand still nor jump: where there are leases, that
     is so, and where it is not shows the profile for it."""
     if options.profile == PROFILE_CLOCKS:
-        options.read_per_cent = 60
+        options.read_per_cent = 90
+        options.client_ns = 20 * MILLISECOND
+        options.fault_ns = 500 * MILLISECOND
         options.level[<int>FAULT_CLOCK_FREEZE] = LEVEL_HOT
         options.level[<int>FAULT_CLOCK_JUMP] = LEVEL_HOT
         options.level[<int>FAULT_PARTITION] = LEVEL_HOT
