@@ -37,11 +37,13 @@ def fill(trio: Trio, count: int = 20) -> list[bytes]:
 
 
 def spoil(path: Path, text: bytes) -> Path:
-    """Flips a bit of what is written in a closed node's log."""
+    """Flips a bit of what is written in a node's log, in place: a running one sees nothing else changed."""
     (file,) = (p for p in path.glob("segment-*") if text in p.read_bytes())
-    data = bytearray(file.read_bytes())
-    data[data.index(text)] ^= 0x10
-    file.write_bytes(data)
+    data = file.read_bytes()
+    place = data.index(text)
+    with file.open("r+b") as opened:
+        opened.seek(place)
+        opened.write(bytes([data[place] ^ 0x10]))
     return file
 
 
