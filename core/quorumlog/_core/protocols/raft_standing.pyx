@@ -40,7 +40,7 @@ cdef void raft_standing(void* state, Standing* out) noexcept nogil:
         out.uncommitted_bytes = raft.uncommitted_bytes
         out.uncommitted_bytes_max = raft.uncommitted_bytes_max
     for slot in range(<int>raft.membership.count):
-        if slot == raft.self_slot:
+        if slot == raft.self_slot or raft.membership.nodes[slot] == 0:
             continue
         peer = &out.peers[out.peer_count]
         out.peer_count += 1
@@ -52,4 +52,3 @@ cdef void raft_standing(void* state, Standing* out) noexcept nogil:
             peer.fetching = raft.progress[slot].fetching
             peer.match = raft.counted[slot]        # of one that repairs its log less than where the logs agree
             peer.asked_ns = owes_since_ns(&raft.progress[slot])
-
