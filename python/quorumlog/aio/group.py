@@ -143,7 +143,7 @@ class Group:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _leader_within(self, timeout: float) -> str | None:
+    async def _leader_within(self, timeout: float | None) -> str | None:
         try:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
