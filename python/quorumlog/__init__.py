@@ -39,6 +39,7 @@ from quorumlog.errors import (
     UsageError,
     Withdrawn,
 )
+from quorumlog.explanation import Explanation, Finding
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
@@ -56,7 +57,9 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "Explanation",
     "Fenced",
+    "Finding",
     "Group",
     "GroupStatus",
     "InvariantViolation",
