@@ -236,7 +236,7 @@ def test_a_follower_asks_by_lease_only_if_that_is_good_enough_for_all() -> None:
 
 def age(world: World, number: int, read: int) -> int:
     """How old what a node knows is, by its own clock; the read itself is answered at once."""
-    index, status = answered(world, number, read, "as-of") or (0, STALE)
+    _, status = answered(world, number, read, "as-of") or (0, STALE)
     assert status == 0, status
     return int(world.nodes[number].clock_ns - world.as_of[read])
 

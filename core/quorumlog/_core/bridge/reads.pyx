@@ -21,8 +21,8 @@ from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.dispatch cimport wake_applier
 from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.reads cimport (
-    NEVER_HEARD, READ_CONFIRMED, READ_DONE, READS_MAX, Read, ReadList, Wanted, read_drop, read_new, read_wait, reads_ask,
-    reads_ask_stale, reads_end, reads_ready)
+    NEVER_HEARD, READ_CONFIRMED, READ_DONE, READS_MAX, Read, ReadList, Wanted, read_drop, read_new, read_wait,
+    reads_ask, reads_ask_stale, reads_end, reads_ready)
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t

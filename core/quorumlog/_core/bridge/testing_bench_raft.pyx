@@ -18,7 +18,8 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_VOTE,
-    RAFT_VOTE_REPLY, AppendFields, AppendReplyFields, HeartbeatFields, HeartbeatReplyFields, VoteFields, VoteReplyFields)
+    RAFT_VOTE_REPLY, AppendFields, AppendReplyFields, HeartbeatFields, HeartbeatReplyFields, VoteFields,
+    VoteReplyFields)
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last, batch_stamp
 
 cdef enum:

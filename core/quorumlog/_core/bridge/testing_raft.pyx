@@ -210,7 +210,8 @@ cdef class Letter:
             hidden |= {"rejected", "hint_index", "hint_term"}
         elif self.fields.get("rejected"):
             hidden |= {"rejected", "match"}
-        hidden |= {name for name in ("tail", "withheld", "listening", "holds_ns", "by_lease") if not self.fields.get(name, 1)}
+        hidden |= {name for name in ("tail", "withheld", "listening", "holds_ns", "by_lease")
+                   if not self.fields.get(name, 1)}
         if self.fields.get("rejected"):
             hidden.add("withheld")
         words = [f"{name.replace('_', ' ')} {value}"
@@ -330,7 +331,8 @@ cdef class RaftNode:
                 fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first,
                                 self.out.fetches[i].bytes_max))
         effects = {
-            "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "as_of": as_of, "fetches": fetches,
+            "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "as_of": as_of,
+            "fetches": fetches,
             "repair_fetches": repair_fetches, "repair": repair - 1 if repair else None,
             "faulty_first": self.out.faulty_first,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,

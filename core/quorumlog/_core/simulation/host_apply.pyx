@@ -23,7 +23,8 @@ from quorumlog._core.simulation.ledger cimport (
 )
 from quorumlog._core.simulation.marks cimport (
     MARK_APPLIED_COLD, MARK_COMPACTED, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
-    MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED, mark,
+    MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,
+    mark,
 )
 from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_COMPACTED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
