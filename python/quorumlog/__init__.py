@@ -45,6 +45,7 @@ from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "Finding",
     "Group",
     "GroupStatus",
+    "GroupSurvey",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -72,10 +74,12 @@ __all__ = [
     "Node",
     "NodeOptions",
     "NodeStatus",
+    "NodeSurvey",
     "NotLeader",
     "Overloaded",
     "PeerError",
     "PeerStatus",
+    "PeerSurvey",
     "ProposalTimeout",
     "QueriesFailed",
     "QuorumlogError",
@@ -96,4 +100,5 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "survey",
 ]
