@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,6 +84,34 @@ class GroupStatus:
     elections: int
     leader_changes: int
     peers: tuple[PeerStatus, ...]
+
+
+def group_status_of(raw: dict[str, Any], name_of: Callable[[int], str | None]) -> GroupStatus:
+    """From the core's own form, with names in place of ids."""
+    raw["role"] = ROLES.get(raw["role"], "unknown")
+    raw["leader"] = name_of(raw["leader"])
+    raw["vote"] = name_of(raw["vote"])
+    raw["peers"] = tuple(
+        PeerStatus(
+            name=name_of(peer.pop("node")) or "?",
+            state=PEER_STATES.get(peer.pop("state"), "unknown"),
+            **peer,
+        )
+        for peer in raw["peers"]
+    )
+    return GroupStatus(**raw)
+
+
+def explanation_of(
+    raw: dict[str, Any], group: str, node: str, name_of: Callable[[int], str | None]
+) -> Explanation:
+    """From the core's own form."""
+    return Explanation(
+        group=group,
+        node=node,
+        status=group_status_of(raw["status"], name_of),
+        findings=tuple(finding_of(one, name_of) for one in raw["findings"]),
+    )
 
 
 def number_of(consistency: Consistency, max_lag: float | None = None) -> int:
@@ -262,29 +290,12 @@ class Group:
         return self.explanation_of(self._core.explain(timeout))
 
     def explanation_of(self, raw: dict[str, Any]) -> Explanation:
-        """From the core's own form, with names in place of ids."""
-        return Explanation(
-            group=self.name,
-            node=self._node.name,
-            status=self.status_of(raw["status"]),
-            findings=tuple(finding_of(one, self._node.name_of) for one in raw["findings"]),
-        )
+        """From the core's own form."""
+        return explanation_of(raw, self.name, self._node.name, self._node.name_of)
 
     def status_of(self, raw: dict[str, Any]) -> GroupStatus:
-        """From the core's own form, with names in place of ids."""
-        name_of = self._node.name_of
-        raw["role"] = ROLES.get(raw["role"], "unknown")
-        raw["leader"] = name_of(raw["leader"])
-        raw["vote"] = name_of(raw["vote"])
-        raw["peers"] = tuple(
-            PeerStatus(
-                name=name_of(peer.pop("node")) or "?",
-                state=PEER_STATES.get(peer.pop("state"), "unknown"),
-                **peer,
-            )
-            for peer in raw["peers"]
-        )
-        return GroupStatus(**raw)
+        """From the core's own form."""
+        return group_status_of(raw, self._node.name_of)
 
     @property
     def node_name(self) -> str:

@@ -4,6 +4,7 @@ cimport cython
 
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.status cimport ERR_TIMEOUT, OK
+from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.loops cimport bell_here, deadline_of
 from quorumlog._core.bridge.node cimport explanation_dict, group_status_dict, node_status_dict, taken_apart
@@ -162,10 +163,10 @@ cdef class Asking:
     cdef object answer(self, Ticket* ticket):
         self.core.check_open()
         if self.kind == COMMAND_NODE_STATUS:
-            return node_status_dict(self.core, <NodeStatus*>ticket.answer)
+            return node_status_dict(<NodeStatus*>ticket.answer, self.core.boot, pinned_bytes())
         if self.kind == COMMAND_EXPLAIN:
-            return explanation_dict(self.group, <GroupExplanation*>ticket.answer)
-        return group_status_dict(self.group, <GroupStatus*>ticket.answer)
+            return explanation_dict(<GroupExplanation*>ticket.answer, self.group.applied)
+        return group_status_dict(<GroupStatus*>ticket.answer, self.group.applied)
 
 
 @cython.final

@@ -54,9 +54,9 @@ cdef class GroupCore:
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
 
 
-# With an open node: what `status` answers.
-cdef dict node_status_dict(NodeCore core, NodeStatus* s)
-cdef dict group_status_dict(GroupCore group, GroupStatus* s)
-cdef dict explanation_dict(GroupCore group, GroupExplanation* e)
+# What `status` and `explain` answer.
+cdef dict node_status_dict(const NodeStatus* s, uint64_t boot, uint64_t pinned)
+cdef dict group_status_dict(const GroupStatus* s, uint64_t applied)
+cdef dict explanation_dict(const GroupExplanation* e, uint64_t applied)
 # What seal_payloads takes without running Python code; can be taken apart again.
 cdef object taken_apart(object payloads)

@@ -20,7 +20,8 @@ from quorumlog._core.runtime.dispatch cimport (
 from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus, Readmission, Ticket)
+    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus,
+    Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -29,6 +30,7 @@ from quorumlog._core.runtime.proposals cimport (
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
 from quorumlog._core.runtime.reads cimport (
     Read, reads_asked, reads_deadline, reads_fail, reads_next)
+from quorumlog._core.runtime.survey cimport GroupSurvey, NodeSurvey, survey_group, survey_node
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
@@ -210,13 +212,14 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     return OK
 
 
-cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
+cdef void reactor_status(Node* node, NodeStatus* status) noexcept nogil:
     cdef GroupStatus group
     cdef uint32_t i
     wal_status(node.wal, &status.wal)
     transport_status(node.transport, &status.transport)
     status.writer_kind = writer_kind(node.writer)
     status.failure = <int>load_u32(&node.failure)
+    status.boot = node.report.boot
     status.turns = node.turns
     status.wakes = node.wakes
     status.held_messages = node.held_count
@@ -235,11 +238,15 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
     cdef HostedGroup* hosted = <HostedGroup*>ticket.subject
     cdef int status = OK
     if ticket.kind == COMMAND_NODE_STATUS:
-        node_status(node, <NodeStatus*>ticket.answer)
+        reactor_status(node, <NodeStatus*>ticket.answer)
     elif ticket.kind == COMMAND_GROUP_STATUS:
         hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
     elif ticket.kind == COMMAND_EXPLAIN:
         group_explain(node, hosted, <GroupExplanation*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_NODE:
+        survey_node(node, <NodeSurvey*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_GROUP:
+        status = survey_group(node, <GroupSurvey*>ticket.answer)
     elif load_u32(&node.failure):
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
