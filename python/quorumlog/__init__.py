@@ -37,20 +37,25 @@ from quorumlog.errors import (
     SessionExpired,
     SnapshotFailed,
     StorageError,
+    TooStale,
     Unknown,
     UsageError,
     Withdrawn,
 )
+from quorumlog.explanation import Explanation, Finding
 from quorumlog.frozen import CowDict, FrozenItems, frozen_copy, pack_items, unpack_items
-from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED",
+    "LEASE",
     "LINEARIZABLE",
     "STALE",
     "Applied",
@@ -60,10 +65,13 @@ __all__ = [
     "ConnectionLost",
     "Corrupt",
     "CowDict",
+    "Explanation",
     "Fenced",
+    "Finding",
     "FrozenItems",
     "Group",
     "GroupStatus",
+    "GroupSurvey",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -74,10 +82,12 @@ __all__ = [
     "Node",
     "NodeOptions",
     "NodeStatus",
+    "NodeSurvey",
     "NotLeader",
     "Overloaded",
     "PeerError",
     "PeerStatus",
+    "PeerSurvey",
     "ProposalTimeout",
     "QueriesFailed",
     "QuorumlogError",
@@ -93,6 +103,7 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TooStale",
     "TransportStatus",
     "Unknown",
     "UsageError",
@@ -102,5 +113,6 @@ __all__ = [
     "aio",
     "frozen_copy",
     "pack_items",
+    "survey",
     "unpack_items",
 ]

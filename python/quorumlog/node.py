@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import ipaddress
+import math
 import os
 import secrets
 import socket
@@ -337,6 +338,8 @@ class Node:
                 "snapshot_log_bytes": options.snapshot_log_bytes,
                 "retained_log_bytes": options.retained_log_bytes,
                 "snapshot_bytes_per_s": options.snapshot_bytes_per_s,
+                "leases": options.clock_drift is not None,
+                "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
                 "session": secrets.randbits(64) or 1,
                 "seed": secrets.randbits(64),
             },

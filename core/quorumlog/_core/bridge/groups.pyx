@@ -58,6 +58,7 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     made.core = core
     made.hosted = hosted
     made.machine = machine
+    made.leases = o["leases"]
     # Twice what may be in flight, besides what the log keeps in its cache.
     hosted.snapshots = machine is None or has_snapshots(machine)
     hosted.apply.machine_applied = 0 if machine is None else int(getattr(machine, "applied_index", 0) or 0)
@@ -122,6 +123,8 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.heartbeat_ns = o["heartbeat_ns"]
     options.append_bytes_max = o["append_bytes"]
     options.uncommitted_bytes_max = o["uncommitted_bytes"]
+    options.leases = o["leases"]
+    options.clock_drift_ppm = o["clock_drift_ppm"]
     options.seed = o["seed"]
     options.retained_log_bytes = o["retained_log_bytes"]
     options.snapshot_bytes_per_s = o["snapshot_bytes_per_s"]

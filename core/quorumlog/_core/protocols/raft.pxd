@@ -23,6 +23,8 @@ cdef struct RaftOptions:
     term_t unproved_term               # of the entry there, 0: not known
     const Fault* faults                # bad batches of the log, in order; `first`, `last`, `term` and identity count
     uint32_t fault_count
+    bint leases                        # it promises, and reads by lease (raft_lease.pxd); the same on all nodes
+    uint32_t clock_drift_ppm           # of any node's monotonic clock, at most
     bint listening                     # it may have forgotten what it promised: it waits to be admitted
     SnapshotId snapshot                # the newest one here, from which the state was built; index 0: none
     index_t snapshot_needed            # != 0: the log begins behind it, and no snapshot here reaches it

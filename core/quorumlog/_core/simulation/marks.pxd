@@ -55,18 +55,23 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
+    # Reads of other kinds
+    MARK_READ_BY_LEASE = 43        # answered without a round
+    MARK_READ_BOUNDED = 44
+    MARK_READ_TOO_STALE = 45
+    MARK_READ_LOOKED = 46          # and saw less than was acknowledged
     # Snapshots
-    MARK_SNAPSHOT_MADE = 43
-    MARK_SNAPSHOT_FAILED = 44
-    MARK_SNAPSHOT_INSTALLED = 45
-    MARK_SUFFIX_KEPT = 46          # an installed one that the log reached beyond
-    MARK_SNAPSHOT_RESTORED = 47
-    MARK_SNAPSHOT_CRASHED = 48     # within a job of the snapshot thread
-    MARK_SNAPSHOT_DAMAGED = 49
-    MARK_SNAPSHOT_NEEDED = 50      # a node that lost its own waits for a peer's
-    MARK_INSTALL_REDONE = 51       # an install cut short by a crash, at the start
-    MARK_PIECES_RESUMED = 52
-    MARKS = 53
+    MARK_SNAPSHOT_MADE = 47
+    MARK_SNAPSHOT_FAILED = 48
+    MARK_SNAPSHOT_INSTALLED = 49
+    MARK_SUFFIX_KEPT = 50          # an installed one that the log reached beyond
+    MARK_SNAPSHOT_RESTORED = 51
+    MARK_SNAPSHOT_CRASHED = 52     # within a job of the snapshot thread
+    MARK_SNAPSHOT_DAMAGED = 53
+    MARK_SNAPSHOT_NEEDED = 54      # a node that lost its own waits for a peer's
+    MARK_INSTALL_REDONE = 55       # an install cut short by a crash, at the start
+    MARK_PIECES_RESUMED = 56
+    MARKS = 57
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
