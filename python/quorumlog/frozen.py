@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CowDict", "FrozenItems", "frozen_copy", "pack_items", "unpack_items"]
 
-Key = TypeVar("Key", bytes, str, int)
+Key = TypeVar("Key", bound=bytes | str | int)
 Value = TypeVar("Value")
 
 SHARDS = 1024
@@ -107,9 +107,9 @@ class FrozenItems(Generic[Key, Value]):
 class CowDict(MutableMapping[Key, Value]):
     """A dict that can be frozen in 10 µs: what is changed afterwards is copied first (copy on write).
 
-    It lies in 1,024 small dicts.  `freeze` hands these out and from then on copies each once, when it is first changed: a
-    pause of microseconds where a copy of a dict of millions would take a second.  Keys are bytes, str or int.
-    Values must not be changed in place (bytes, numbers, tuples): put a new one.
+    It lies in 1,024 small dicts.  `freeze` hands these out and from then on copies each once, when it is first
+    changed: a pause of microseconds where a copy of a dict of millions would take a second.  Keys are bytes, str
+    or int.  Values must not be changed in place (bytes, numbers, tuples): put a new one.
 
     Iteration goes through the small dicts in turn: an order of its own, but the same on every node that applied
     the same, also on one that began from a snapshot.

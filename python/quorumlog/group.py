@@ -274,7 +274,8 @@ class Group:
             timeout: seconds, or None.  When it is over the writing goes on, but nobody waits for it.
 
         Returns:
-            The index of the last entry that the newest snapshot here holds, which is durable.  0: nothing is applied yet.
+            The index of the last entry that the newest snapshot here holds, which is durable.  0: nothing is
+            applied yet.
 
         Raises:
             SnapshotFailed: the state machine's `snapshot`, or writing it, raised; see `__cause__`.

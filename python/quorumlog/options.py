@@ -70,9 +70,10 @@ class RaftOptions:
         append_bytes: how much one append message carries at most.
         uncommitted_bytes: bound of a leader's uncommitted batches.
         snapshot_log_bytes: how much of the log may lie behind the newest snapshot before a new one is made (a leader
-            waits for half as much again: followers first); 0: only by `Group.snapshot`.  Without effect where the state machine
-            defines no `snapshot` and `restore`: its log is kept whole.
-        retained_log_bytes: how much of the log before a snapshot stays, so that a peer a little behind needs no snapshot.
+            waits for half as much again: followers first); 0: only by `Group.snapshot`.  Without effect where the state
+            machine defines no `snapshot` and `restore`: its log is kept whole.
+        retained_log_bytes: how much of the log before a snapshot stays, so that a peer a little behind needs no
+            snapshot.
         snapshot_bytes_per_s: how fast a snapshot is sent to a peer at most; 0: as fast as it goes.
         clock_drift: how far the rate of any node's monotonic clock may be off, as a fraction (0.01: one per cent).
             Giving it switches reads by lease on (`consistency=LEASE`), which are linearizable only while clocks keep

@@ -346,7 +346,12 @@ def test_closing_does_not_wait_for_a_view() -> None:
     with cluster:
         group = cluster.leader()
         fill(group, 0, 20)
-        thread = threading.Thread(target=lambda: pytest.raises(ql.QuorumlogError, group.snapshot, PATIENCE))
+
+        def ask() -> None:
+            with pytest.raises(ql.QuorumlogError):
+                group.snapshot(timeout=PATIENCE)
+
+        thread = threading.Thread(target=ask)
         thread.start()
         assert Slow.begun.wait(PATIENCE)
         closer = threading.Thread(target=cluster.stop, args=("n1",))

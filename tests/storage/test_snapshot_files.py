@@ -48,11 +48,12 @@ def padded(data: bytes) -> bytes:
 def test_the_bytes_are_those_of_the_document() -> None:
     disk = fresh()
     state = state_of(9, 200)
-    snapshots.write(disk, 9, 4, [state[:90], b"", state[90:]], number=77, writer=5, membership=b"members", membership_index=3,
-                    sessions=b"sessions+", chunk_bytes=64)
+    snapshots.write(disk, 9, 4, [state[:90], b"", state[90:]], number=77, writer=5, membership=b"members",
+                    membership_index=3, sessions=b"sessions+", chunk_bytes=64)
     data = disk.content(NAME.format(9))
     records = padded(b"members") + padded(b"sessions+")
-    header = struct.pack("<IIIQQQQQQIIQQQQ24x", 0x4E534C51, 1, 64, 7, 9, 4, 5, 77, 3, 7, crc(records), 9, 200, len(data), 1234)
+    header = struct.pack("<IIIQQQQQQIIQQQQ24x", 0x4E534C51, 1, 64, 7, 9, 4, 5, 77, 3, 7, crc(records),
+                         9, 200, len(data), 1234)
     assert data[:128] == struct.pack("<I", crc(header)) + header
     at, digest = 128 + len(records), b""
     assert data[128:at] == records
@@ -150,7 +151,8 @@ def test_a_crash_anywhere_leaves_the_old_or_the_new_one_whole() -> None:
 
 
 def test_a_failing_disk_leaves_the_old_one() -> None:
-    for operation, after in (("write", 0), ("write", 4), ("sync", 0), ("rename", 0), ("sync_directory", 0), ("create", 0)):
+    failures = (("write", 0), ("write", 4), ("sync", 0), ("rename", 0), ("sync_directory", 0), ("create", 0))
+    for operation, after in failures:
         disk = fresh()
         snapshots.write(disk, 4, 2, [state_of(4, 300)])
         disk.fail(operation, errno.EIO, after=after)

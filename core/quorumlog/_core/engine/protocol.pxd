@@ -52,7 +52,7 @@ cdef struct Event:
     index_t first              # EVENT_FETCHED: as asked; EVENT_FAULTY
     index_t last
     bint repair                # EVENT_FETCHED: for a peer's repair, one batch
-    const SnapshotId* snapshot # EVENT_SNAPSHOT_*
+    const SnapshotId* snapshot     # EVENT_SNAPSHOT_*
     uint64_t offset
     bint whole
 

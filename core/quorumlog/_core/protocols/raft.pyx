@@ -21,8 +21,8 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_UNREACHABLE, PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
-    GroupStatus, PeerStatus, Protocol)
+    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_UNREACHABLE, PEER_SNAPSHOT,
+    ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
@@ -48,7 +48,8 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
+    RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
     PendingRead, Raft, VoteFields, number_max, slot_bit)
 from quorumlog._core.protocols.raft_snapshot cimport (
     snapshot_on_made, snapshot_on_piece, snapshot_on_stored, snapshot_restore, snapshot_turn, snapshot_write_reset)

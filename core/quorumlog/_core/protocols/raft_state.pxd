@@ -291,7 +291,7 @@ cdef struct Raft:
     uint32_t mark_count
     uint64_t mark_bytes            # they lie so far apart
     Receiving receiving
-    bint reset_unwritten           # at opening the log began anew behind the snapshot; the records are still to be written
+    bint reset_unwritten           # at opening the log began anew behind the snapshot, and no record says so yet
     index_t reset_truncate         # first of them: != 0: drop everything from here on
     # To peers, by slot (raft_transfer.pyx)
     Sending sending[NODES_MAX]

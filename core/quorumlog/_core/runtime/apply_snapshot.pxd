@@ -13,8 +13,8 @@ from libc.stdint cimport uint8_t
 
 # A batch is behind the state machine now.
 cdef void apply_note(Apply* apply, const Batch* batch) noexcept nogil
-# What a snapshot of this moment says: index, term, membership and sessions.  `records` holds what `meta` points at and is
-# freed by the caller.  OK or ERR_MEMORY.
+# What a snapshot of this moment says: index, term, membership and sessions.  `records` holds what `meta` points at
+# and is freed by the caller.  OK or ERR_MEMORY.
 cdef int apply_meta(Apply* apply, SnapshotMeta* meta, uint8_t** records) noexcept nogil
 # The state machine is where a snapshot says.  Own proposals within it were applied, with results that nobody here
 # knows: their receipts fail as unknown.  OK or ERR_CORRUPT.

@@ -25,8 +25,8 @@ from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FETCH, OCCURS_TIME, Occurrence, schedule_add,
 )
 from quorumlog._core.simulation.trace cimport (
-    TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_ROLE, TRACE_SENT, TRACE_VOTED, TRACE_WROTE, TraceRecord, trace_add,
-    trace_note,
+    TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_ROLE, TRACE_SENT, TRACE_VOTED, TRACE_WROTE, TraceRecord,
+    trace_add, trace_note,
 )
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, OLD_FRAMES_MAX, Client, Host, Parcel, World
 from quorumlog._core.storage.batch cimport (

@@ -110,7 +110,8 @@ cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexce
 cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil
 # It stopped for good while its log was read.
 cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil
-# Entries before `first` go, of which the last has this term; a snapshot that holds them is durable (or was, before damage).
+# Entries before `first` go, of which the last has this term; a snapshot that holds them is durable (or was, before
+# damage).
 cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil
 # The newest snapshot of `node` is of this index now, and durable.
 cdef void ledger_snapshot(Ledger* ledger, uint32_t node, index_t index, term_t term) noexcept nogil

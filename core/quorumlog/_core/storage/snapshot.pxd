@@ -98,8 +98,9 @@ cdef struct SnapshotReader:
     uint32_t digest
 
 
-# Begins a file under a temporary name.  `chunk_bytes` is a power of two within its bounds.  What `meta`
-# points at is needed no longer when this returns.  OK, ERR_USAGE, ERR_MEMORY, ERR_IO or ERR_NO_SPACE; after an error there is nothing to abandon.
+# Begins a file under a temporary name.  `chunk_bytes` is a power of two within its bounds.  What `meta` points at is
+# needed no longer when this returns.  OK, ERR_USAGE, ERR_MEMORY, ERR_IO or ERR_NO_SPACE; after an error there is
+# nothing to abandon.
 cdef int snapshot_begin(SnapshotWriter* writer, Files* files, const char* directory, const SnapshotMeta* meta,
                         uint32_t chunk_bytes) noexcept nogil
 # More of the state.  OK, ERR_IO or ERR_NO_SPACE; after an error, abandon it.

@@ -12,7 +12,7 @@ from libc.errno cimport EEXIST
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset, strcmp, strlen, strncmp, strncpy
+from libc.string cimport memset, strcmp, strlen, strncmp, strncpy
 
 cdef enum:
     SYNC_BYTES = 8 << 20

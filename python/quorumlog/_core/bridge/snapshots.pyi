@@ -1,7 +1,10 @@
-from typing import final
+from typing import Any, final
+
+from typing_extensions import disjoint_base
 
 from quorumlog._core.bridge.node import NodeCore
 
+@disjoint_base
 class SnapshotSource:
     @property
     def index(self) -> int: ...
@@ -12,10 +15,10 @@ class SnapshotSource:
 
 @final
 class Writing:
-    def __call__(self) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
 
 @final
 class Restoring:
-    def __call__(self) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
 
 def run_snapshots(core: NodeCore) -> None: ...
