@@ -29,6 +29,7 @@ __all__ = [
     "ReplicaStopped",
     "SessionExpired",
     "StorageError",
+    "TransferFailed",
     "Unknown",
     "UsageError",
     "Withdrawn",
@@ -133,6 +134,13 @@ class SessionExpired(Unknown):
 class ReadTimeout(QuorumlogError, TimeoutError):
     """A read, a wait or a status was not answered in time; nothing was changed by it."""
 
+    retryable = True
+
+
+class TransferFailed(QuorumlogError, TimeoutError):
+    """Leadership did not move in time; the leader goes on, and an attempt under way may still move it."""
+
+    definite = False
     retryable = True
 
 

@@ -260,6 +260,14 @@ class World:
         self.read_owner[read] = number
         self.carry_out(node, node.raft.read(node.clock_ns, read))
 
+    def transfer(self, number: int, target: int = 0) -> int:
+        """Asks `number` to hand over leadership; the Status it answers."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        effects = node.raft.transfer(node.clock_ns, target)
+        self.carry_out(node, effects)
+        return int(effects["answer"])
+
     def flush(self, number: int, count: int | None = None) -> None:
         """The oldest `count` (or all) pending writes of a node become durable."""
         node = self.nodes[number]

@@ -480,6 +480,8 @@ cdef dict group_status_dict(GroupCore group, GroupStatus* s):
         "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
         "listening": bool(s.listening),
         "elections": s.elections, "leader_changes": s.leader_changes,
+        "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
+        "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,

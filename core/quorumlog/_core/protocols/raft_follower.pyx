@@ -75,6 +75,7 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     said.round = fields.round
     said.commit = raft.verified
     said.sent_ns = fields.sent_ns
+    said.priority = raft.priority
     said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
     if raft.listening:
         admission_ask(raft, out)

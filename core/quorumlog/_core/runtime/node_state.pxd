@@ -45,6 +45,7 @@ cdef enum CommandKind:
     COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
+    COMMAND_TRANSFER = 20          # answer: Control*
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
@@ -54,6 +55,20 @@ cdef struct Readmission:
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
     APPLIER_PYTHON = 2
+
+cdef enum:
+    CONTROLS_MAX = 8               # asked of a leader elsewhere and not answered, of a group
+
+# What a caller asks of a group's leader, wherever that is (runtime/control).
+cdef struct Control:
+    node_t leader                  # who must lead, or 0: whoever does
+    node_t target                  # COMMAND_TRANSFER: to whom; 0: to whom it fits best
+    int status                     # the answer: Status of the protocol, ERR_AGAIN if nobody answered
+
+cdef struct Asked:
+    Ticket* ticket                 # NULL: free
+    uint64_t number
+    uint64_t until_ns
 
 cdef enum:
     LOG_CACHE_BYTES = 32 << 20     # of one group at most; all together have a quarter of the pool
@@ -106,6 +121,9 @@ cdef struct HostedGroup:
     Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
+    int answer                     # of the newest step, to what it was asked for
+    Asked asked[CONTROLS_MAX]
+    uint64_t asked_last            # their numbers
     bint unsettled_failed          # receipts were failed; nothing more is expected
 
 cdef struct NodeStatus:

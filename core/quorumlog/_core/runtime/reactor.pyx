@@ -15,11 +15,14 @@ from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
+from quorumlog._core.runtime.control cimport (
+    MESSAGE_CONTROL, MESSAGE_CONTROL_REPLY, control_answered, control_ask, control_asked, control_deadline,
+    control_fail, control_time)
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+    COMMAND_TRANSFER, LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -97,6 +100,7 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
+        control_fail(node.groups[i], status)
     refuse_reads(node)
 
 
@@ -122,6 +126,10 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
         proposals_forwarded(node, hosted, message)
     elif message.kind == MESSAGE_FORWARD_REFUSED:
         proposals_refused(node, hosted, message)
+    elif message.kind == MESSAGE_CONTROL:
+        control_asked(node, hosted, message)
+    elif message.kind == MESSAGE_CONTROL_REPLY:
+        control_answered(hosted, message)
     elif message.kind < 100:
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
@@ -234,6 +242,9 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = add_group(node, hosted)
     elif ticket.kind == COMMAND_READMIT:
         status = node_readmit(node, <const Readmission*>ticket.answer)
+    elif ticket.kind == COMMAND_TRANSFER:
+        control_ask(node, hosted, ticket)
+        return                       # which answers it, now or later
     else:
         status = ERR_USAGE
     ticket_done(ticket, status)
@@ -305,6 +316,7 @@ cdef bint run_groups(Node* node) noexcept nogil:
         hosted = node.groups[i]
         if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
             group_time(node, hosted)
+        control_time(node, hosted)
         start_reads(node, hosted)
         proposals_turn(node, hosted)
         if hosted.fetch_count:
@@ -336,6 +348,9 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
         if one and (nearest == 0 or one < nearest):
             nearest = one
         one = reads_deadline(&node.groups[i].reads)
+        if one and (nearest == 0 or one < nearest):
+            nearest = one
+        one = control_deadline(node.groups[i])
         if one and (nearest == 0 or one < nearest):
             nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):
