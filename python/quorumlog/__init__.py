@@ -40,6 +40,7 @@ from quorumlog.errors import (
     UsageError,
     Withdrawn,
 )
+from quorumlog.explanation import Explanation, Finding
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
@@ -57,7 +58,9 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "Explanation",
     "Fenced",
+    "Finding",
     "Group",
     "GroupStatus",
     "InvariantViolation",

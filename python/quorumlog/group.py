@@ -12,6 +12,7 @@ from quorumlog import leadership
 from quorumlog._core.bridge import reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
+from quorumlog.explanation import Explanation, finding_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -249,6 +250,26 @@ class Group:
     def status(self, timeout: float = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
         return self.status_of(self._core.status(timeout))
+
+    def explain(self, timeout: float = 5.0) -> Explanation:
+        """Why commit does or doesn't move, as this node sees it; ask the leader for the whole answer.
+
+        Answered by the reactor from what it knows: nothing waits for a peer, the disk or a quorum, and
+        a node that failed answers too.
+
+        Raises:
+            ReadTimeout: the reactor did not answer in time.
+        """
+        return self.explanation_of(self._core.explain(timeout))
+
+    def explanation_of(self, raw: dict[str, Any]) -> Explanation:
+        """From the core's own form, with names in place of ids."""
+        return Explanation(
+            group=self.name,
+            node=self._node.name,
+            status=self.status_of(raw["status"]),
+            findings=tuple(finding_of(one, self._node.name_of) for one in raw["findings"]),
+        )
 
     def status_of(self, raw: dict[str, Any]) -> GroupStatus:
         """From the core's own form, with names in place of ids."""

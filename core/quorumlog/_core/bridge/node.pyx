@@ -26,7 +26,8 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, NodeOptions, NodeStatus, Readmission, Ticket)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, GroupExplanation, NodeOptions,
+    NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
@@ -447,6 +448,16 @@ cdef class GroupCore:
         finally:
             ticket_leave(ticket)
 
+    def explain(self, timeout):
+        cdef Deadline deadline = Deadline(timeout)
+        self.core.check_open()
+        cdef Ticket* ticket = self.core.ask(COMMAND_EXPLAIN, self.hosted, sizeof(GroupExplanation), deadline)
+        try:
+            self.core.check_open()
+            return explanation_dict(self, <GroupExplanation*>ticket.answer)
+        finally:
+            ticket_leave(ticket)
+
 
 cdef dict node_status_dict(NodeCore core, NodeStatus* s):
     return {
@@ -487,6 +498,18 @@ cdef dict group_status_dict(GroupCore group, GroupStatus* s):
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
              "in_flight_bytes": s.peers[i].in_flight_bytes}
             for i in range(s.peer_count)
+        ],
+    }
+
+
+cdef dict explanation_dict(GroupCore group, GroupExplanation* e):
+    cdef uint32_t i
+    return {
+        "status": group_status_dict(group, &e.status),
+        "findings": [
+            {"kind": e.findings[i].kind, "blocks": bool(e.findings[i].blocks), "node": e.findings[i].node,
+             "index": e.findings[i].index, "number": e.findings[i].number, "since_ns": e.findings[i].since_ns}
+            for i in range(e.count)
         ],
     }
 

@@ -7,6 +7,7 @@ it through intakes, reads and commands; applying threads through `Apply` and `Re
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
 from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.explain cimport FINDINGS_MAX, Finding
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Fetch, Outbox
@@ -46,11 +47,18 @@ cdef enum CommandKind:
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
     COMMAND_TRANSFER = 20          # answer: Control*
+    COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
     node_t node
     uint64_t incarnation
+
+# Why a group's commit does or doesn't move, as its node sees it.
+cdef struct GroupExplanation:
+    GroupStatus status
+    uint32_t count
+    Finding findings[FINDINGS_MAX]
 
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
@@ -175,8 +183,10 @@ cdef struct Node:
     uint32_t held_capacity
     wsn_t flushed
     uint32_t writes_in_flight
+    uint64_t disk_since_ns         # something is in flight, and since then nothing was completed; 0: nothing is
     uint64_t now_ns
     uint64_t starved_ns            # when to look for a ready segment again; 0: one is ready
+    uint64_t starved_since_ns      # 0: a segment is ready
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns
     uint64_t wakes

@@ -20,9 +20,10 @@ from quorumlog._core.runtime.control cimport (
     control_fail, control_time)
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    COMMAND_TRANSFER, LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
+    COMMAND_TRANSFER, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -236,6 +237,8 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         node_status(node, <NodeStatus*>ticket.answer)
     elif ticket.kind == COMMAND_GROUP_STATUS:
         hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
+    elif ticket.kind == COMMAND_EXPLAIN:
+        group_explain(node, hosted, <GroupExplanation*>ticket.answer)
     elif load_u32(&node.failure):
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
@@ -275,6 +278,8 @@ cdef bint collect_writes(Node* node) noexcept nogil:
         node.writes_in_flight -= 1
         if wal_complete(node.wal, number, error) != OK:
             reactor_fail(node, ERR_NO_SPACE if error == ENOSPC else ERR_IO)
+    if any_done:
+        node.disk_since_ns = node.now_ns if node.writes_in_flight else 0
     if any_done and not load_u32(&node.failure):
         node.mark_ns = node.now_ns + MARK_DELAY_NS
         node_flushed(node)
@@ -291,13 +296,18 @@ cdef void plan_writes(Node* node) noexcept nogil:
             # Filling a file here would stall heartbeats: the preparing thread does it, we look again.
             writer_prepare(node.writer)
             node.starved_ns = node.now_ns + SPARE_POLL_NS
+            if node.starved_since_ns == 0:
+                node.starved_since_ns = node.now_ns
             break
+        node.starved_since_ns = 0
         status = wal_plan(node.wal, &plan, mark)
         if status == ERR_AGAIN:
             break
         if status != OK:
             reactor_fail(node, status)
             return
+        if node.writes_in_flight == 0:
+            node.disk_since_ns = node.now_ns
         node.writes_in_flight += 1
         writer_submit(node.writer, &plan)
     if mark:
