@@ -55,7 +55,11 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
-    MARKS = 43
+    # Leadership
+    MARK_HANDED_OVER = 43          # a leader deposed while it handed over
+    MARK_TRANSFER_GIVEN_UP = 44
+    MARK_DISK_STALLED = 45         # a leader gave up because of its disk
+    MARKS = 46
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
