@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from quorumlog import leadership
 from quorumlog._core.bridge import directory, groups
 from quorumlog._core.bridge.node import NodeCore
-from quorumlog import leadership
 from quorumlog.errors import Corrupt, UsageError
 from quorumlog.group import Group
 from quorumlog.machine import StateMachine

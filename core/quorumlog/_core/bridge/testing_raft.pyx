@@ -17,8 +17,8 @@ from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS,
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
-    Protocol)
+    EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
+    GroupStatus, Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep,
@@ -54,6 +54,8 @@ FIELDS = {
     "barrier-reply": ("request", "index"),
     "timeout-now": ("last_index",),
 }
+
+WHEN_NOT_ZERO = ("tail", "transfer", "withheld", "listening", "wants", "priority")
 
 
 cdef class Pool:
@@ -210,8 +212,7 @@ cdef class Letter:
             hidden |= {"rejected", "hint_index", "hint_term"}
         elif self.fields.get("rejected"):
             hidden |= {"rejected", "match"}
-        hidden |= {name for name in ("tail", "transfer", "withheld", "listening", "wants",
-                                       "priority") if not self.fields.get(name, 1)}
+        hidden |= {name for name in WHEN_NOT_ZERO if not self.fields.get(name, 1)}
         if self.fields.get("rejected"):
             hidden.add("withheld")
         words = [f"{name.replace('_', ' ')} {value}"

@@ -1,7 +1,5 @@
 """Handing over leadership: to whom, until when; see raft_transfer.pxd."""
 
-from libc.stdint cimport uint64_t
-
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_BUSY, ERR_CONNECTION_LOST, ERR_NOT_LEADER, ERR_USAGE, OK
@@ -80,7 +78,7 @@ cdef int transfer_begin(Raft* raft, Outbox* out, node_t target) noexcept nogil:
 cdef void transfer_expire(Raft* raft) noexcept nogil:
     if raft.transfer_target == 0 or raft.now_ns < raft.transfer_until_ns or mutant(b"transfer-never-cleared"):
         return
-    check(raft.role == ROLE_LEADER, b"Q-RAFT-120 only a leader hands over")
+    check(raft.role == ROLE_LEADER, b"Q-TRANSFER-01 only a leader hands over")
     raft.transfers_failed += 1
     raft.transfer_again_ns = raft.now_ns + AGAIN_TIMEOUTS * raft.election_timeout_ns
     transfer_forget(raft)

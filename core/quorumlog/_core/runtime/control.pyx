@@ -1,6 +1,6 @@
 """See control.pxd."""
 
-from quorumlog._core.base.status cimport ERR_AGAIN, ERR_CONNECTION_LOST, ERR_NOT_LEADER, ERR_USAGE, OK
+from quorumlog._core.base.status cimport ERR_AGAIN, ERR_NOT_LEADER, ERR_USAGE, OK
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.protocol cimport EVENT_TRANSFER, ROLE_LEADER, Event
 from quorumlog._core.runtime.dispatch cimport group_step, node_send, ticket_done

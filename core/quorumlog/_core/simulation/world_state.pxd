@@ -142,7 +142,7 @@ cdef struct Host:
     uint64_t disk_done_ns      # of the newest plan, where completions keep their order
     uint64_t stalled_until_ns  # its disk completes nothing before
     uint64_t transfers         # of its status, as of the last step
-    uint64_t transfer_until_ns # by its clock: what the newest one must end by
+    uint64_t transfer_until_ns     # by its clock: what the newest one must end by
     # What damage has done to it
     uint32_t damages
     bint ended                 # stopped for good, saying why
