@@ -6,7 +6,7 @@ import time
 from threading import Event
 from typing import TYPE_CHECKING
 
-from quorumlog._core.bridge.control import ask_transfer
+from quorumlog._core.bridge.leader_call import ask_transfer
 from quorumlog.errors import QuorumlogError, TransferFailed, UsageError
 from quorumlog.names import id_of
 

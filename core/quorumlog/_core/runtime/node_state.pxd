@@ -46,7 +46,7 @@ cdef enum CommandKind:
     COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
-    COMMAND_TRANSFER = 20          # answer: Control*
+    COMMAND_TRANSFER = 20          # answer: LeaderCall*
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
 
 # A node that lost its directory comes back with this incarnation.
@@ -65,10 +65,10 @@ cdef enum ApplierKind:
     APPLIER_PYTHON = 2
 
 cdef enum:
-    CONTROLS_MAX = 8               # asked of a leader elsewhere and not answered, of a group
+    CALLS_MAX = 8               # asked of a leader elsewhere and not answered, of a group
 
-# What a caller asks of a group's leader, wherever that is (runtime/control).
-cdef struct Control:
+# What a caller asks of a group's leader, wherever that is (runtime/leader_call).
+cdef struct LeaderCall:
     node_t leader                  # who must lead, or 0: whoever does
     node_t target                  # COMMAND_TRANSFER: to whom; 0: to whom it fits best
     int status                     # the answer: Status of the protocol, ERR_AGAIN if nobody answered
@@ -130,7 +130,7 @@ cdef struct HostedGroup:
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
     int answer                     # of the newest step, to what it was asked for
-    Asked asked[CONTROLS_MAX]
+    Asked asked[CALLS_MAX]
     uint64_t asked_last            # their numbers
     bint unsettled_failed          # receipts were failed; nothing more is expected
 

@@ -15,9 +15,9 @@ from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
-from quorumlog._core.runtime.control cimport (
-    MESSAGE_CONTROL, MESSAGE_CONTROL_REPLY, control_answered, control_ask, control_asked, control_deadline,
-    control_fail, control_time)
+from quorumlog._core.runtime.leader_call cimport (
+    MESSAGE_CALL, MESSAGE_CALL_REPLY, call_answered, call_ask, call_asked, call_deadline,
+    call_fail, call_time)
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
 from quorumlog._core.runtime.explaining cimport group_explain
@@ -101,7 +101,7 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
-        control_fail(node.groups[i], status)
+        call_fail(node.groups[i], status)
     refuse_reads(node)
 
 
@@ -127,10 +127,10 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
         proposals_forwarded(node, hosted, message)
     elif message.kind == MESSAGE_FORWARD_REFUSED:
         proposals_refused(node, hosted, message)
-    elif message.kind == MESSAGE_CONTROL:
-        control_asked(node, hosted, message)
-    elif message.kind == MESSAGE_CONTROL_REPLY:
-        control_answered(hosted, message)
+    elif message.kind == MESSAGE_CALL:
+        call_asked(node, hosted, message)
+    elif message.kind == MESSAGE_CALL_REPLY:
+        call_answered(hosted, message)
     elif message.kind < 100:
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
@@ -246,7 +246,7 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
     elif ticket.kind == COMMAND_READMIT:
         status = node_readmit(node, <const Readmission*>ticket.answer)
     elif ticket.kind == COMMAND_TRANSFER:
-        control_ask(node, hosted, ticket)
+        call_ask(node, hosted, ticket)
         return                       # which answers it, now or later
     else:
         status = ERR_USAGE
@@ -326,7 +326,7 @@ cdef bint run_groups(Node* node) noexcept nogil:
         hosted = node.groups[i]
         if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
             group_time(node, hosted)
-        control_time(node, hosted)
+        call_time(node, hosted)
         start_reads(node, hosted)
         proposals_turn(node, hosted)
         if hosted.fetch_count:
@@ -360,7 +360,7 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
         one = reads_deadline(&node.groups[i].reads)
         if one and (nearest == 0 or one < nearest):
             nearest = one
-        one = control_deadline(node.groups[i])
+        one = call_deadline(node.groups[i])
         if one and (nearest == 0 or one < nearest):
             nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):

@@ -5,7 +5,7 @@ from quorumlog._core.base.status cimport (
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport Deadline, GroupCore
 from quorumlog._core.runtime.node cimport ticket_leave, ticket_new
-from quorumlog._core.runtime.node_state cimport COMMAND_TRANSFER, Control, Ticket
+from quorumlog._core.runtime.node_state cimport COMMAND_TRANSFER, LeaderCall, Ticket
 
 from libc.stdint cimport uint64_t
 
@@ -18,15 +18,15 @@ cdef dict OUTCOMES = {
 def ask_transfer(GroupCore group not None, uint64_t leader, uint64_t target, double timeout):
     """Asks `leader` (0: whoever leads) to hand over to `target` (0: to whom it fits best): one of OUTCOMES' words."""
     cdef Ticket* ticket
-    cdef Control* control
+    cdef LeaderCall* call
     group.core.check_open()
-    ticket = ticket_new(COMMAND_TRANSFER, group.hosted, sizeof(Control))
+    ticket = ticket_new(COMMAND_TRANSFER, group.hosted, sizeof(LeaderCall))
     if ticket == NULL:
         raise MemoryError()
-    control = <Control*>ticket.answer
-    control.leader, control.target = leader, target
+    call = <LeaderCall*>ticket.answer
+    call.leader, call.target = leader, target
     ticket = group.core.answered(ticket, Deadline(timeout))
-    cdef int status = (<Control*>ticket.answer).status
+    cdef int status = (<LeaderCall*>ticket.answer).status
     ticket_leave(ticket)
     if status not in OUTCOMES:
         raise simple_error(status, "transfer")
