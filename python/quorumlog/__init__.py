@@ -35,21 +35,25 @@ from quorumlog.errors import (
     ReplicaStopped,
     SessionExpired,
     StorageError,
+    TooStale,
     TransferFailed,
     Unknown,
     UsageError,
     Withdrawn,
 )
 from quorumlog.explanation import Explanation, Finding
-from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED",
+    "LEASE",
     "LINEARIZABLE",
     "STALE",
     "Applied",
@@ -63,6 +67,7 @@ __all__ = [
     "Finding",
     "Group",
     "GroupStatus",
+    "GroupSurvey",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -73,10 +78,12 @@ __all__ = [
     "Node",
     "NodeOptions",
     "NodeStatus",
+    "NodeSurvey",
     "NotLeader",
     "Overloaded",
     "PeerError",
     "PeerStatus",
+    "PeerSurvey",
     "ProposalTimeout",
     "QueriesFailed",
     "QuorumlogError",
@@ -90,6 +97,7 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TooStale",
     "TransferFailed",
     "TransportStatus",
     "Unknown",
@@ -98,4 +106,5 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "survey",
 ]

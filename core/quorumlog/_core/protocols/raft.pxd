@@ -25,6 +25,8 @@ cdef struct RaftOptions:
     uint32_t fault_count
     uint8_t priority                   # leadership goes to the highest, once that is caught up
     uint64_t disk_patience_ns          # a leader whose disk flushes nothing for so long gives up; 0: twice the timeout
+    bint leases                        # it promises, and reads by lease (raft_lease.pxd); the same on all nodes
+    uint32_t clock_drift_ppm           # of any node's monotonic clock, at most
     bint listening                     # it may have forgotten what it promised: it waits to be admitted
 
 # Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).

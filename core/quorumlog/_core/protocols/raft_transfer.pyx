@@ -7,6 +7,7 @@ from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.membership cimport membership_slot
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_records cimport raft_message
 from quorumlog._core.protocols.raft_state cimport RAFT_TIMEOUT_NOW, TimeoutNowFields, slot_bit
 
@@ -39,7 +40,6 @@ cdef int successor(const Raft* raft, index_t at_least) noexcept nogil:
 
 cdef void transfer_start(Raft* raft) noexcept nogil:
     transfer_forget(raft)
-    raft.lease_void = False
     raft.transfer_again_ns = raft.now_ns + SETTLE_TIMEOUTS * raft.election_timeout_ns
 
 
@@ -51,7 +51,7 @@ cdef void transfer_forget(Raft* raft) noexcept nogil:
 cdef void tell(Raft* raft, Outbox* out, int slot) noexcept nogil:
     cdef Message* message = raft_message(raft, out, RAFT_TIMEOUT_NOW, raft.membership.nodes[slot])
     (<TimeoutNowFields*>message.fields).last_index = raft.log.last
-    raft.lease_void = True
+    lease_break(raft)
 
 
 cdef int transfer_begin(Raft* raft, Outbox* out, node_t target) noexcept nogil:

@@ -55,11 +55,16 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
+    # Reads of other kinds
+    MARK_READ_BY_LEASE = 43        # answered without a round
+    MARK_READ_BOUNDED = 44
+    MARK_READ_TOO_STALE = 45
+    MARK_READ_LOOKED = 46          # and saw less than was acknowledged
     # Leadership
-    MARK_HANDED_OVER = 43          # a leader deposed while it handed over
-    MARK_TRANSFER_GIVEN_UP = 44
-    MARK_DISK_STALLED = 45         # a leader gave up because of its disk
-    MARKS = 46
+    MARK_HANDED_OVER = 47          # a leader deposed while it handed over
+    MARK_TRANSFER_GIVEN_UP = 48
+    MARK_DISK_STALLED = 49         # a leader gave up because of its disk
+    MARKS = 50
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
