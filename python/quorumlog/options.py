@@ -75,6 +75,10 @@ class RaftOptions:
         retained_log_bytes: how much of the log before a snapshot stays, so that a peer a little behind needs no
             snapshot.
         snapshot_bytes_per_s: how fast a snapshot is sent to a peer at most; 0: as fast as it goes.
+        priority: 0 to 255; a leader hands over to a connected voter of a higher one as soon as that has caught up.  It
+            delays no election: any voter may lead meanwhile.
+        disk_patience: a leader whose disk has flushed nothing for so many seconds, while something waits for it,
+            gives up leadership.
         clock_drift: how far the rate of any node's monotonic clock may be off, as a fraction (0.01: one per cent).
             Giving it switches reads by lease on (`consistency=LEASE`), which are linearizable only while clocks keep
             this bound; give the same on all nodes.  None, the default: no leases, and no argument rests on clocks.
@@ -90,6 +94,8 @@ class RaftOptions:
     snapshot_log_bytes: int = 256 * MIB
     retained_log_bytes: int = 64 * MIB
     snapshot_bytes_per_s: int = 64 * MIB
+    priority: int = 0
+    disk_patience: float = 2.0
     clock_drift: float | None = None
 
     def __post_init__(self) -> None:
@@ -101,5 +107,7 @@ class RaftOptions:
         _within("snapshot_log_bytes", self.snapshot_log_bytes, 0, 1 << 50)
         _within("retained_log_bytes", self.retained_log_bytes, 0, 1 << 50)
         _within("snapshot_bytes_per_s", self.snapshot_bytes_per_s, 0, 1 << 40)
+        _within("priority", self.priority, 0, 255)
+        _within("disk_patience", self.disk_patience, self.election_timeout, 3600)
         if self.clock_drift is not None:
             _within("clock_drift", self.clock_drift, 0, 0.5)

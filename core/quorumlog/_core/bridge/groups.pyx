@@ -129,6 +129,8 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.retained_log_bytes = o["retained_log_bytes"]
     options.snapshot_bytes_per_s = o["snapshot_bytes_per_s"]
     options.piece_bytes = SNAPSHOT_CHUNK_BYTES
+    options.priority = o["priority"]
+    options.disk_patience_ns = o["disk_patience_ns"]
     hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()
     if machine is None or has_snapshots(machine):

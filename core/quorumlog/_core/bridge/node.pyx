@@ -537,6 +537,8 @@ cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
         "snapshot_index": s.snapshot_index, "snapshot_log_bytes": s.snapshot_log_bytes,
         "snapshot_needed": s.snapshot_needed, "snapshots_installed": s.snapshots_installed,
         "elections": s.elections, "leader_changes": s.leader_changes,
+        "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
+        "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,

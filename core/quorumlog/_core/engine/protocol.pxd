@@ -24,6 +24,7 @@ cdef enum EventKind:
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
+    EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
     EVENT_SNAPSHOT_MADE = 30   # this node wrote `snapshot`, durably (or not: `status` says why)
     EVENT_SNAPSHOT_READ = 31   # answer to a PieceRead: `batch`, the piece at `offset` (or none: `status`), for `peer`
     EVENT_SNAPSHOT_STORED = 32  # of a snapshot that comes in: all before `offset`; `whole`: it is durable, verified
@@ -97,6 +98,11 @@ cdef struct GroupStatus:
     uint32_t faulty            # batches of the log that wait for their repair
     uint64_t faults_found
     uint64_t faults_repaired
+    node_t transfer            # to whom leadership is being handed over; 0: it is not
+    uint64_t transfers         # begun here
+    uint64_t transfers_failed  # of these, given up in time
+    uint64_t disk_stalls       # how often leadership was given up as the disk stood still
+    uint8_t priority
     index_t snapshot_index     # of the newest snapshot here; 0: none
     uint64_t snapshot_log_bytes    # appended behind it
     index_t snapshot_needed    # 0, or: the state can't be built here before a snapshot of it, or a newer one, has come

@@ -21,15 +21,16 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_UNREACHABLE, PEER_SNAPSHOT,
-    ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus, Protocol)
+    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE,
+    PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus,
+    Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_election cimport (
     election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
-    election_on_pre_vote, election_on_pre_vote_reply, election_on_vote, election_on_vote_reply,
-    election_reset_timer, election_timeout)
+    election_on_pre_vote, election_on_pre_vote_reply, election_on_timeout_now, election_on_vote,
+    election_on_vote_reply, election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
@@ -48,13 +49,15 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
-    RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
-    PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW,
+    RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.protocols.raft_shipping cimport (
+    shipping_deadline_ns, shipping_on_read, shipping_on_reply, shipping_turn)
 from quorumlog._core.protocols.raft_snapshot cimport (
     snapshot_on_made, snapshot_on_piece, snapshot_on_stored, snapshot_restore, snapshot_turn, snapshot_write_reset)
 from quorumlog._core.protocols.raft_transfer cimport (
-    transfer_deadline_ns, transfer_on_read, transfer_on_reply, transfer_turn)
+    disk_look, disk_stands_still, transfer_at_once, transfer_begin, transfer_expire, transfer_to_priority,
+    transfer_turn)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:
@@ -70,6 +73,8 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
     if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
         return False
     if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
+        return False
+    if options.disk_patience_ns > number_max():
         return False
     if options.voter_count == 1 and (options.fault_count > 0 or options.listening or options.snapshot_needed != 0):
         return False                   # nobody to repair it, nobody to admit it
@@ -104,6 +109,8 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
+    raft.priority = options.priority
+    raft.disk_patience_ns = options.disk_patience_ns if options.disk_patience_ns else 2 * options.election_timeout_ns
     raft.now_ns = now_ns
     restore(raft, options)
     return raft
@@ -196,6 +203,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
+    disk_look(raft)
+    transfer_expire(raft)
     if raft.reset_unwritten and room:
         snapshot_write_reset(raft, out)
         room = raft_refill(raft)
@@ -217,6 +226,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         reads_propose(raft, out, event)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
+    elif event.kind == EVENT_TRANSFER:
+        out.answer = transfer_begin(raft, out, event.peer)
     elif event.kind == EVENT_SNAPSHOT_MADE and room:
         snapshot_on_made(raft, out, event)
     elif event.kind == EVENT_SNAPSHOT_STORED and room:
@@ -225,19 +236,22 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
+    transfer_turn(raft, out)
     if raft.faults.count > 0:
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
         repair_turn(raft, out)
     snapshot_turn(raft, out)
     if raft.role == ROLE_LEADER:
-        transfer_turn(raft, out)
+        shipping_turn(raft, out)
     finish(raft, out)
 
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef bint repaired
-    raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
+    if event.wsn > raft.flushed_wsn:
+        raft.flushed_wsn = event.wsn
+        raft.disk_moved_ns = raft.now_ns
     repaired = raft.faults.count > 0 and repair_on_flushed(raft)
     if (log_flush(raft.log, raft.flushed_wsn) or repaired) and raft.role == ROLE_LEADER:
         replication_commit(raft, out)
@@ -251,10 +265,16 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
+    if raft.role == ROLE_LEADER and disk_stands_still(raft) and raft.membership.count > 1:
+        transfer_at_once(raft, out)
+        election_follow(raft, out, 0)
+        election_reset_timer(raft)
+        return
     if raft.role == ROLE_LEADER:
         if election_check_quorum(raft, out):
             if raft.now_ns >= raft.heartbeat_deadline_ns:
                 reads_begin_round(raft, out)       # heartbeats carry the commit index too
+                transfer_to_priority(raft, out)
             replication_tell_commits(raft, out)
         return
     reads_expire(raft, out)
@@ -274,7 +294,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
     elif event.kind == EVENT_FETCHED:
         replication_on_fetched(raft, out, slot, event)
     elif event.kind == EVENT_SNAPSHOT_READ:
-        transfer_on_read(raft, out, slot, event)
+        shipping_on_read(raft, out, slot, event)
     elif event.kind == EVENT_REACHABLE:
         raft.reachable |= slot_bit(slot)
         replication_on_reachable(raft, out, slot, True)
@@ -288,7 +308,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
 
 
 cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
-    cdef uint64_t reads_ns, repair_ns, transfer_ns
+    cdef uint64_t reads_ns, repair_ns, shipping_ns
     cdef uint32_t i
     for i in range(out.message_count):
         # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
@@ -307,9 +327,11 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                                   reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
             if raft.commit_due_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
-            transfer_ns = transfer_deadline_ns(raft)
-            if transfer_ns != 0:
-                out.deadline_ns = min(out.deadline_ns, transfer_ns)
+            if raft.transfer_target != 0:
+                out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
+            shipping_ns = shipping_deadline_ns(raft)
+            if shipping_ns != 0:
+                out.deadline_ns = min(out.deadline_ns, shipping_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -327,14 +349,19 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_SNAPSHOT)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW
+            or kind == RAFT_SNAPSHOT)
+
+
+cdef bint is_known(uint16_t kind) noexcept nogil:
+    return RAFT_PRE_VOTE <= kind <= RAFT_SNAPSHOT_REPLY or kind == RAFT_TIMEOUT_NOW
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
-    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_SNAPSHOT_REPLY:
+    if message.term > number_max() or not is_known(message.kind):
         return False
     if message.batch_count > 1 and message.kind != RAFT_APPEND:
         return False
@@ -406,6 +433,8 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return True
     if message.kind == RAFT_BARRIER_REPLY:
         return admission_on_reply(raft, out, message)
+    if message.kind == RAFT_TIMEOUT_NOW:
+        return election_on_timeout_now(raft, out, message)
     if message.kind == RAFT_SNAPSHOT:
         return snapshot_on_piece(raft, out, message)
     if raft.role != ROLE_LEADER:
@@ -415,7 +444,7 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
     if message.kind == RAFT_HEARTBEAT_REPLY:
         return replication_on_heartbeat_reply(raft, out, slot, message)
     if message.kind == RAFT_SNAPSHOT_REPLY:
-        return transfer_on_reply(raft, out, slot, message)
+        return shipping_on_reply(raft, out, slot, message)
     if message.kind == RAFT_BARRIER:
         admission_on_barrier(raft, out, slot, message)
     return True
@@ -447,6 +476,11 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.faulty = raft.faults.count
     out.faults_found = raft.faults_found
     out.faults_repaired = raft.faults_repaired
+    out.transfer = raft.transfer_target
+    out.transfers = raft.transfers
+    out.transfers_failed = raft.transfers_failed
+    out.disk_stalls = raft.disk_stalls
+    out.priority = raft.priority
     out.snapshot_index = raft.snapshot.index
     out.snapshot_log_bytes = raft.log.appended_bytes - raft.snapshot_seen_bytes
     out.snapshot_needed = raft.snapshot_needed

@@ -4,10 +4,10 @@ The own disk is an acker like any peer: the leader's match for itself is what it
 has flushed (A-R17, A-R18).  `prev` of an append with batches is always a batch end.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_TRANSFERRING, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
@@ -28,7 +28,8 @@ from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, ra
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft, slot_bit)
-from quorumlog._core.protocols.raft_transfer cimport transfer_begin, transfer_end
+from quorumlog._core.protocols.raft_shipping cimport shipping_begin, shipping_end
+from quorumlog._core.protocols.raft_transfer cimport transfer_start
 from quorumlog._core.storage.batch cimport (
     IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
 
@@ -64,7 +65,9 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.barrier_asked[slot] = 0
         raft.barriers[slot] = 0
         raft.commit_wanted[slot] = 0
-        transfer_end(raft, <int>slot)
+        shipping_end(raft, <int>slot)
+        raft.priorities[slot] = 0
+    transfer_start(raft)
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
     raft.lease_broken = False
@@ -99,6 +102,9 @@ cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexc
     check(batch.kind == KIND_ENTRIES and batch.count >= 1, b"Q-RAFT-21 a proposal has entries")
     if raft.role != ROLE_LEADER:
         outbox_refuse(out, batch, ERR_NOT_LEADER)
+        return
+    if raft.transfer_target != 0:
+        outbox_refuse(out, batch, ERR_TRANSFERRING)    # A-R16: or the target never has the whole log
         return
     if raft.uncommitted_bytes > 0 and raft.uncommitted_bytes + batch_cost(batch) > raft.uncommitted_bytes_max:
         outbox_refuse(out, batch, ERR_OVERLOADED)
@@ -250,7 +256,7 @@ cdef void replication_on_reachable(Raft* raft, Outbox* out, int slot, bint reach
         replication_send(raft, out, slot)
     else:
         # What was on its way is lost with the connection: begin again behind what was acknowledged.
-        transfer_end(raft, slot)
+        shipping_end(raft, slot)
         progress_to_probe(p, p.match + 1)
 
 
@@ -273,11 +279,11 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
         progress_acked(p, match, raft.now_ns)
         if p.state == PEER_SNAPSHOT and match + 1 >= raft.log.first:
             # The logs meet: it installed what was sent, or it held more than was known (A-M8).
-            transfer_end(raft, slot)
+            shipping_end(raft, slot)
             progress_to_stream(p)
         elif p.state == PEER_SNAPSHOT and match >= raft.sending[slot].id.index:
             # It has that one, and the log here begins further on by now.
-            transfer_begin(raft, out, slot, raft.log.first - 1)
+            shipping_begin(raft, out, slot, raft.log.first - 1)
     if reply.withheld != 0:
         match = replication_batch_end(raft, reply.match - reply.withheld)
     count_acknowledged(raft, slot, match)
@@ -326,7 +332,7 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     p.query = log_term(raft.log, guess, &term) != OK or term != reply.hint_term or guess != reply.hint_index
     if guess >= reply.prev_index:
         p.probe_sent = True            # they part in what is compacted here: ask at the pace of heartbeats, unless
-        transfer_begin(raft, out, slot, guess)
+        shipping_begin(raft, out, slot, guess)
     replication_send(raft, out, slot)
     return True
 
@@ -339,12 +345,13 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     if reply.round > raft.round or reply.sent_ns > raft.now_ns:
         return False
     raft.peer_listening[slot] = reply.listening != 0
+    raft.priorities[slot] = <uint8_t>min(reply.priority, <uint64_t>255)
     if not raft.peer_listening[slot]:
         p.round_acked = max(p.round_acked, reply.round)
         lease_on_answer(raft, p, reply)
         freshness_on_answer(raft, p, reply)
     if reply.wants != 0:
-        transfer_begin(raft, out, slot, reply.wants)
+        shipping_begin(raft, out, slot, reply.wants)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
         if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):

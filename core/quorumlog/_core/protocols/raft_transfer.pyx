@@ -1,135 +1,129 @@
-"""See raft_transfer.pxd."""
+"""Handing over leadership: to whom, until when; see raft_transfer.pxd."""
 
-from libc.stdint cimport uint32_t, uint64_t
-
-from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_FOUND, OK
-from quorumlog._core.base.types cimport index_t, same_snapshot
-from quorumlog._core.engine.outbox cimport (
-    outbox_attach, outbox_has_room, outbox_has_room_to_read, outbox_read_piece)
-from quorumlog._core.engine.progress cimport Progress, progress_to_probe, progress_to_snapshot
-from quorumlog._core.engine.protocol cimport PEER_SNAPSHOT, ROLE_LEADER
-from quorumlog._core.engine.transfer cimport (
-    Sending, sending_acked, sending_again, sending_begin, sending_deadline_ns, sending_end, sending_overdue,
-    sending_ready, sending_took)
+from quorumlog._core.base.checks cimport check
+from quorumlog._core.base.mutants cimport mutant
+from quorumlog._core.base.status cimport ERR_BUSY, ERR_CONNECTION_LOST, ERR_NOT_LEADER, ERR_USAGE, OK
+from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.membership cimport membership_slot
+from quorumlog._core.engine.message cimport Message
+from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_records cimport raft_message
-from quorumlog._core.protocols.raft_state cimport RAFT_SNAPSHOT, SnapshotFields, SnapshotReplyFields
+from quorumlog._core.protocols.raft_state cimport RAFT_TIMEOUT_NOW, TimeoutNowFields, slot_bit
+
+cdef enum:
+    SETTLE_TIMEOUTS = 4            # of leading, before it may go to a higher priority
+    AGAIN_TIMEOUTS = 8             # after an attempt that failed
 
 
-cdef uint64_t patience_ns(const Raft* raft) noexcept nogil:
-    """After so long a piece, or the answer to it, is taken for lost."""
-    return raft.election_timeout_ns
+# Whom
+
+cdef bint may_take_over(const Raft* raft, int slot) noexcept nogil:
+    return (slot != raft.self_slot and (raft.membership.voters & slot_bit(slot)) != 0
+            and raft.progress[slot].reachable and not raft.peer_listening[slot])
 
 
-cdef Message* piece_message(Raft* raft, Outbox* out, int slot, uint64_t offset) noexcept nogil:
-    cdef const Sending* sending = &raft.sending[slot]
-    cdef Message* message = raft_message(raft, out, RAFT_SNAPSHOT, raft.membership.nodes[slot])
-    cdef SnapshotFields* fields = <SnapshotFields*>message.fields
-    fields.index = sending.id.index
-    fields.entry_term = sending.id.term
-    fields.writer = sending.id.writer
-    fields.number = sending.id.number
-    fields.file_bytes = sending.id.file_bytes
-    fields.offset = offset
-    return message
-
-
-cdef void ask_where(Raft* raft, Outbox* out, int slot) noexcept nogil:
-    """Without a piece: where are you?"""
-    sending_again(&raft.sending[slot], raft.now_ns)
-    if outbox_has_room(out, 0):
-        piece_message(raft, out, slot, 0)
-
-
-cdef void transfer_begin(Raft* raft, Outbox* out, int slot, index_t index) noexcept nogil:
-    cdef Progress* p = &raft.progress[slot]
-    check(raft.role == ROLE_LEADER, b"Q-RAFT-90 only a leader sends snapshots")
-    if raft.snapshot.index == 0 or raft.snapshot.index < index:
-        raft.snapshot_forced = True
-        return
-    if p.state == PEER_SNAPSHOT and same_snapshot(&raft.sending[slot].id, &raft.snapshot):
-        return
-    progress_to_snapshot(p)
-    sending_begin(&raft.sending[slot], &raft.snapshot, raft.now_ns)
-    ask_where(raft, out, slot)
-
-
-cdef void transfer_end(Raft* raft, int slot) noexcept nogil:
-    sending_end(&raft.sending[slot])
-
-
-cdef void pump(Raft* raft, Outbox* out, int slot) noexcept nogil:
-    """Asks for the pieces that may go now; one at a time where there is a rate."""
-    cdef Sending* sending = &raft.sending[slot]
-    cdef uint64_t size = sending_ready(sending, raft.piece_bytes, raft.now_ns)
-    while size != 0 and outbox_has_room_to_read(out):
-        outbox_read_piece(out, raft.membership.nodes[slot], &sending.id, sending.next, <uint32_t>size)
-        sending_took(sending, size, raft.snapshot_bytes_per_s, raft.now_ns)
-        size = sending_ready(sending, raft.piece_bytes, raft.now_ns)
-
-
-cdef void forget_own(Raft* raft) noexcept nogil:
-    """The file turned out to be damaged: a new one is due, and who waits for this one is asked again."""
+cdef int successor(const Raft* raft, index_t at_least) noexcept nogil:
+    """Of those that acknowledged so much, the highest priority, and the longest log; -1: nobody."""
+    cdef int best = -1
     cdef int slot
     for slot in range(<int>raft.membership.count):
-        if raft.progress[slot].state == PEER_SNAPSHOT and same_snapshot(&raft.sending[slot].id, &raft.snapshot):
-            sending_end(&raft.sending[slot])
-            progress_to_probe(&raft.progress[slot], max(raft.progress[slot].match + 1, raft.log.first))
-            raft.progress[slot].query = True
-            raft.progress[slot].probe_sent = True      # asked at the pace of heartbeats
-    raft.snapshot.index = 0
-    raft.snapshot_forced = True
+        if not may_take_over(raft, slot) or raft.counted[slot] < at_least:
+            continue
+        if best < 0 or raft.priorities[slot] > raft.priorities[best] \
+                or (raft.priorities[slot] == raft.priorities[best] and raft.counted[slot] > raft.counted[best]):
+            best = slot
+    return best
 
 
-cdef void transfer_on_read(Raft* raft, Outbox* out, int slot, const Event* event) noexcept nogil:
-    cdef Sending* sending = &raft.sending[slot]
-    cdef Message* message
-    if raft.role != ROLE_LEADER or raft.progress[slot].state != PEER_SNAPSHOT \
-            or not same_snapshot(event.snapshot, &sending.id):
-        return                         # asked in another life
-    if event.status == OK and event.batch != NULL and outbox_has_room(out, 1):
-        message = piece_message(raft, out, slot, event.offset)
-        outbox_attach(out, message, event.batch)
-    elif event.status == ERR_CORRUPT or event.status == ERR_NOT_FOUND:
-        if same_snapshot(&sending.id, &raft.snapshot):
-            forget_own(raft)
-        else:
-            transfer_begin(raft, out, slot, sending.id.index)      # it went when a newer one was durable
-    else:
-        sending_again(sending, raft.now_ns)            # no memory or no room: after a while
+# The leader's side
+
+cdef void transfer_start(Raft* raft) noexcept nogil:
+    transfer_forget(raft)
+    raft.transfer_again_ns = raft.now_ns + SETTLE_TIMEOUTS * raft.election_timeout_ns
 
 
-cdef bint transfer_on_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
-    cdef const SnapshotReplyFields* reply = <const SnapshotReplyFields*>message.fields
-    cdef Sending* sending = &raft.sending[slot]
-    if raft.progress[slot].state != PEER_SNAPSHOT or reply.index != sending.id.index \
-            or reply.writer != sending.id.writer or reply.number != sending.id.number:
-        return True                    # of an earlier one
-    if not sending_acked(sending, reply.offset, reply.restart != 0, raft.now_ns):
-        return False
-    pump(raft, out, slot)
-    return True
+cdef void transfer_forget(Raft* raft) noexcept nogil:
+    raft.transfer_target = 0
+    raft.transfer_round = 0
+
+
+cdef void tell(Raft* raft, Outbox* out, int slot) noexcept nogil:
+    cdef Message* message = raft_message(raft, out, RAFT_TIMEOUT_NOW, raft.membership.nodes[slot])
+    (<TimeoutNowFields*>message.fields).last_index = raft.log.last
+    lease_break(raft)
+
+
+cdef int transfer_begin(Raft* raft, Outbox* out, node_t target) noexcept nogil:
+    cdef int slot
+    if raft.role != ROLE_LEADER:
+        return ERR_NOT_LEADER
+    if target == raft.self:
+        return OK
+    if raft.transfer_target != 0:
+        return OK if target == 0 or target == raft.transfer_target else ERR_BUSY
+    slot = successor(raft, 0) if target == 0 else membership_slot(&raft.membership, target)
+    if target != 0 and (slot < 0 or not raft.membership.voters & slot_bit(slot)):
+        return ERR_USAGE
+    if slot < 0 or not may_take_over(raft, slot):
+        return ERR_CONNECTION_LOST
+    raft.transfers += 1
+    raft.transfer_target = raft.membership.nodes[slot]
+    raft.transfer_until_ns = raft.now_ns + raft.election_timeout_ns
+    raft.transfer_round = 0
+    transfer_turn(raft, out)
+    return OK
+
+
+cdef void transfer_expire(Raft* raft) noexcept nogil:
+    if raft.transfer_target == 0 or raft.now_ns < raft.transfer_until_ns or mutant(b"transfer-never-cleared"):
+        return
+    check(raft.role == ROLE_LEADER, b"Q-TRANSFER-01 only a leader hands over")
+    raft.transfers_failed += 1
+    raft.transfer_again_ns = raft.now_ns + AGAIN_TIMEOUTS * raft.election_timeout_ns
+    transfer_forget(raft)
 
 
 cdef void transfer_turn(Raft* raft, Outbox* out) noexcept nogil:
+    """A lost TIMEOUT_NOW is said again with the next round of heartbeats."""
     cdef int slot
-    for slot in range(<int>raft.membership.count):
-        if raft.progress[slot].state != PEER_SNAPSHOT or slot == raft.self_slot:
-            continue
-        check2(raft.sending[slot].id.index != 0, b"Q-RAFT-91 in snapshot mode there is a snapshot", slot, raft.term)
-        if sending_overdue(&raft.sending[slot], patience_ns(raft), raft.now_ns):
-            ask_where(raft, out, slot)
-        pump(raft, out, slot)
+    if raft.transfer_target == 0 or raft.transfer_round == raft.round:
+        return
+    slot = membership_slot(&raft.membership, raft.transfer_target)
+    if slot < 0:
+        transfer_forget(raft)
+    elif raft.counted[slot] == raft.log.last or mutant(b"transfer-to-who-lags"):
+        tell(raft, out, slot)
+        raft.transfer_round = raft.round
 
 
-cdef uint64_t transfer_deadline_ns(const Raft* raft) noexcept nogil:
-    cdef uint64_t nearest = 0
-    cdef uint64_t one
+cdef void transfer_to_priority(Raft* raft, Outbox* out) noexcept nogil:
     cdef int slot
-    for slot in range(<int>raft.membership.count):
-        if raft.progress[slot].state != PEER_SNAPSHOT or slot == raft.self_slot:
-            continue
-        one = sending_deadline_ns(&raft.sending[slot], raft.piece_bytes, patience_ns(raft))
-        if one != 0 and (nearest == 0 or one < nearest):
-            nearest = one
-    return nearest
+    if raft.transfer_target != 0 or raft.now_ns < raft.transfer_again_ns:
+        return
+    slot = successor(raft, raft.commit)
+    if slot >= 0 and raft.priorities[slot] > raft.priority:
+        transfer_begin(raft, out, raft.membership.nodes[slot])
+
+
+# The disk
+
+cdef bint waits_for_disk(const Raft* raft) noexcept nogil:
+    return raft.log.flushed < raft.log.last or raft.hard_state_wsn > raft.flushed_wsn
+
+
+cdef void disk_look(Raft* raft) noexcept nogil:
+    if not waits_for_disk(raft):
+        raft.disk_moved_ns = raft.now_ns
+
+
+cdef bint disk_stands_still(const Raft* raft) noexcept nogil:
+    return (waits_for_disk(raft) and raft.now_ns - raft.disk_moved_ns >= raft.disk_patience_ns
+            and not mutant(b"stalled-disk-leads"))
+
+
+cdef void transfer_at_once(Raft* raft, Outbox* out) noexcept nogil:
+    cdef int slot = successor(raft, raft.log.last)
+    raft.disk_stalls += 1
+    if slot >= 0:
+        tell(raft, out, slot)

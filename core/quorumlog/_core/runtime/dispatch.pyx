@@ -189,6 +189,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     hosted.snapshot_due = out.snapshot_due
     if out.piece_read_count or out.piece_store.batch != NULL:
         jobs_hand_over(node, hosted, out)
+    hosted.answer = out.answer
     if out.commit > hosted.commit:
         publish_commit(node, hosted, out.commit)
     if out.leader_changed:
