@@ -14,6 +14,7 @@ from quorumlog._core.engine.outbox cimport Fetch, Outbox
 from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
+from quorumlog._core.runtime.control cimport Control
 from quorumlog._core.runtime.intake cimport Intake
 from quorumlog._core.runtime.reads cimport Reads
 from quorumlog._core.runtime.scrubber cimport Scrubber
@@ -47,6 +48,8 @@ cdef enum CommandKind:
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
+    COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
+    COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
@@ -157,6 +160,12 @@ cdef struct Node:
     thread_t thread
     bint started
     Scrubber scrubber
+    Control* control
+    uint64_t segment_bytes
+    uint64_t (*pinned_bytes)() noexcept nogil
+    uint32_t peer_count
+    node_t peers[NODES_MAX]
+    char peer_names[NODES_MAX][64]
     uint64_t scrub_faults
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
@@ -180,6 +189,7 @@ cdef struct NodeOptions:
     uint16_t listen_port
     uint32_t peer_count
     node_t peers[NODES_MAX]
+    char peer_names[NODES_MAX][64]
     char peer_hosts[NODES_MAX][64]
     uint16_t peer_ports[NODES_MAX]
     uint64_t segment_bytes
@@ -191,3 +201,4 @@ cdef struct NodeOptions:
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max
     uint64_t seed
+    uint64_t (*pinned_bytes)() noexcept nogil      # held by views, of the whole process
