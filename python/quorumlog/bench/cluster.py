@@ -69,7 +69,11 @@ def _run_processes(
         "quorumlog.bench.worker",
         group=GROUP,
         machine=options.machine,
-        options={"writer": options.writer, "spare_segments": options.fresh_segments},
+        options={
+            "writer": options.writer,
+            "spare_segments": options.fresh_segments,
+            "recycling": not options.fresh,
+        },
     ) as fleet:
         said(f"filling {options.fresh_segments} segments on each node")
         for worker in fleet.workers.values():
@@ -116,7 +120,11 @@ def _run_threads(
                 addresses,
                 GROUP,
                 options.machine,
-                {"writer": options.writer, "spare_segments": options.fresh_segments},
+                {
+                    "writer": options.writer,
+                    "spare_segments": options.fresh_segments,
+                    "recycling": not options.fresh,
+                },
             )
         said(f"filling {options.fresh_segments} segments on each node")
         for worker in workers.values():

@@ -2,7 +2,8 @@
 
 Every log is read back with each checksum verified; as far as was acknowledged all logs hold the
 same batches (first index, count, term and body checksum); and the first of them holds, at the index
-of each acknowledgement, the very bytes that were proposed.
+of each acknowledgement, the very bytes that were proposed.  Where logs were compacted while they were written
+(`--steady`) all that holds from the first index that all of them keep.
 """
 
 from __future__ import annotations
@@ -41,13 +42,15 @@ def verify_run(
     last = int((rows["index"] + rows["count"]).max(initial=1)) - 1
     stored = 0
     try:
+        head = _head(directories, group)
+        rows = rows[rows["index"] >= head]
         reference: npt.NDArray[np.uint64] | None = None
         for directory in directories:
-            batches = read_group(directory, group)
+            batches = _kept(read_group(directory, group), head)
             if reference is None:
-                identities = _checked(batches, rows, payload, batch, last)
+                identities = _checked(batches, rows, payload, batch, last, head)
             else:
-                identities = _identities(batches, last)
+                identities = _identities(batches, last, head)
             stored = int(identities[:, 1].sum()) if len(identities) else 0
             if reference is None:
                 reference = identities
@@ -58,10 +61,19 @@ def verify_run(
     return Verdict(True, entries, stored)
 
 
-def _identities(batches: Iterable[StoredBatch], last: int) -> npt.NDArray[np.uint64]:
+def _head(directories: list[Path], group: str) -> int:
+    """The first index that all of them keep: 1, unless logs were compacted."""
+    return max(next((one.first for one in read_group(directory, group)), 1) for directory in directories)
+
+
+def _kept(batches: Iterable[StoredBatch], head: int) -> Iterable[StoredBatch]:
+    return (one for one in batches if one.first >= head)
+
+
+def _identities(batches: Iterable[StoredBatch], last: int, head: int) -> npt.NDArray[np.uint64]:
     """(first, count, term, body checksum) of each batch up to the last acknowledged index."""
     rows = []
-    expected = 1
+    expected = head
     for one in batches:
         if one.first != expected:
             raise Different(f"batch at index {one.first}, expected one at {expected}")
@@ -79,6 +91,7 @@ def _checked(
     payload: int,
     batch: int,
     last: int,
+    head: int,
 ) -> npt.NDArray[np.uint64]:
     whole = template(payload, batch)
     # Contiguous and of one type with what is searched for: otherwise each search would copy it.
@@ -95,7 +108,7 @@ def _checked(
                 found += high - low
             yield one
 
-    identities = _identities(watched(), last)
+    identities = _identities(watched(), last, head)
     if found != len(rows):
         raise Different(f"{len(rows) - found} of {len(rows)} acknowledged proposals are not there")
     return identities

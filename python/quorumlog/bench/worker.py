@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import quorumlog as ql
 from quorumlog.bench.load import LoadRun
 from quorumlog.bench.machines import make_machine, state_of
 from quorumlog.bench.measured import Measured, save_acknowledged
@@ -59,6 +60,22 @@ def _open_loop(options: LoadOptions, measured: Measured) -> dict[str, Any]:
 class BenchWorker(NodeWorker):
     def __init__(self) -> None:
         super().__init__({name: partial(make_machine, name) for name in MACHINES})
+
+    def open(
+        self,
+        directory: str,
+        listen: str,
+        peers: dict[str, str],
+        group: str,
+        machine: str,
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        """With `recycling` among the options the group's log is compacted as it grows, and its segments used again;
+        else all of it is kept, to be read back."""
+        settings = dict(options)
+        if not settings.pop("recycling", False):
+            self._raft = ql.RaftOptions(snapshot_log_bytes=0)
+        return super().open(directory, listen, peers, group, machine, settings)
 
     def load(self, options: dict[str, Any], acknowledged: str) -> dict[str, Any]:
         """`options` are the fields of LoadOptions, `acknowledged` the file that the list is left in."""
