@@ -25,6 +25,7 @@ cdef enum:
     SMALLEST_CLASS_BYTES = 64
     KEPT_CLASSES = 12              # bodies up to 128 KiB are kept for reuse
     NO_CLASS = 255
+    IDENTITY_SLOT = 1              # flag: `first` is a slot
     IDENTITY_VERSION = 1
 
 
@@ -184,6 +185,7 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
     copy.ballot_node = batch.ballot_node
     copy.first = batch.first
     copy.count = batch.count
+    copy.slot = batch.slot
     copy.session = batch.session
     copy.sequence = batch.sequence
     copy.leader_time_ns = batch.leader_time_ns
@@ -192,15 +194,19 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
     return copy
 
 
+cdef inline bint is_known(uint8_t kind) noexcept nogil:
+    return KIND_ENTRIES <= kind <= KIND_MEMBERSHIP or kind == KIND_CHOSEN
+
+
 cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
-    check2(batch.kind >= KIND_ENTRIES and batch.kind <= KIND_MEMBERSHIP,
+    check2(is_known(batch.kind),
            b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
     p[5] = batch.kind
-    put_u16(p + 6, 0)
+    put_u16(p + 6, IDENTITY_SLOT if batch.slot else 0)
     put_u64(p + 8, batch.group)
     put_u64(p + 16, batch.term)
     put_u64(p + 24, batch.ballot_node)
@@ -226,9 +232,10 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     cdef uint32_t body_bytes = get_u32(identity + 44)
     if get_u32(identity) != crc32c(0, identity + 4, IDENTITY_BYTES - 4):
         return ERR_CORRUPT
-    if identity[4] != IDENTITY_VERSION or get_u16(identity + 6) != 0 or get_u32(identity + 76) != 0:
+    if identity[4] != IDENTITY_VERSION or (get_u16(identity + 6) & ~<uint32_t>IDENTITY_SLOT) != 0 \
+            or get_u32(identity + 76) != 0:
         return ERR_CORRUPT
-    if kind < KIND_ENTRIES or kind > KIND_MEMBERSHIP:
+    if not is_known(kind):
         return ERR_CORRUPT
     if body_bytes > BATCH_BODY_BYTES_MAX or (body_bytes & 7) != 0 or count > BATCH_ENTRIES_MAX:
         return ERR_CORRUPT
@@ -246,6 +253,7 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     batch.ballot_node = get_u64(identity + 24)
     batch.first = get_u64(identity + 32)
     batch.count = count
+    batch.slot = (get_u16(identity + 6) & IDENTITY_SLOT) != 0
     batch.body_bytes = body_bytes
     batch.session = get_u64(identity + 48)
     batch.sequence = get_u64(identity + 56)

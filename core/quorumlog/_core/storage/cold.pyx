@@ -11,7 +11,8 @@ from quorumlog._core.base.bytes cimport get_u32
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport (ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK)
 from quorumlog._core.base.types cimport wsn_t
-from quorumlog._core.storage.batch cimport batch_drop, batch_new, batch_parse_identity, batch_verify_body
+from quorumlog._core.storage.batch cimport (
+    batch_drop, batch_new, batch_parse_identity, batch_span, batch_verify_body)
 from quorumlog._core.storage.files cimport FILE_READ
 from quorumlog._core.storage.format cimport (PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MAGIC,
                                              RECORD_MOVED, FooterEntry, Placement, kind_has_entries,
@@ -363,7 +364,7 @@ cdef int within_log(Wal* wal, group_t group, index_t index) noexcept nogil:
         for i in range(wal.pending_count):
             batch = wal.pending[(wal.pending_head + i) & wal.pending_mask]
             if batch.group == group and kind_has_entries(batch.kind) and batch.first <= index \
-                    and index - batch.first < batch.count:
+                    and index - batch.first < batch_span(batch):
                 status = ERR_NOT_FOUND         # its live record is not even written
                 break
     unlock(&wal.state_mutex)
@@ -389,7 +390,7 @@ cdef int read_verified(Wal* wal, ColdSegment* cold, const IndexEntry* entry, gro
     if batch == NULL:
         return ERR_MEMORY
     if batch_parse_identity(batch, head + PLACEMENT_BYTES) != OK or batch.body_bytes != body_bytes \
-            or batch.group != group or index < batch.first or index - batch.first >= batch.count:
+            or batch.group != group or index < batch.first or index - batch.first >= batch_span(batch):
         batch_drop(batch)
         return ERR_CORRUPT
     got = wal.files.read(wal.files.self, cold.fd, batch.body, body_bytes, entry.offset + RECORD_HEADER_BYTES)
