@@ -161,8 +161,6 @@ cdef void slots_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t w
     cdef SlotAccount* account = &ledger.slots.accounts[node]
     cdef const Choice* choice
     if batch.kind == KIND_CHOSEN:
-        if batch.first - 1 > account.commit:
-            ledger_fail(ledger, b"slots were marked chosen that are not known to be", node, batch.first, account.commit)
         account.mark_written = batch.first - 1
         account.mark_wsn = wsn
     if batch.kind != KIND_ENTRIES and batch.kind != KIND_BLANK:
@@ -212,6 +210,9 @@ cdef void slots_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status
     if status.role == ROLE_LEADER and status.vote != node + 1:
         ledger_fail(ledger, b"a leader of another's ballot", node, status.term, status.vote)
     check_commit(ledger, node, status)
+    if account.mark_wsn != 0 and account.mark_written > account.commit:
+        ledger_fail(ledger, b"slots were marked chosen that are not known to be", node, account.mark_written,
+                    account.commit)
 
 
 # --- what is called chosen ----------------------------------------------------------------

@@ -51,6 +51,10 @@ cdef wsn_t bad_wsn(const Track* track, index_t slot) noexcept nogil:
 
 
 cdef void accept(Replay* replay, Track* track, GroupMark* mark, index_t slot, term_t term) noexcept nogil:
+    # The slots before the first one known are a hole, so that they can be filled later.
+    if track.runs.count == 0 and slot > mark.first \
+            and runs_assign(&track.runs, mark.first, slot - 1, 0, mark.last) != OK:
+        replay.status = ERR_MEMORY
     if runs_assign(&track.runs, slot, slot, term, mark.last) != OK:
         replay.status = ERR_MEMORY
     if slot >= mark.last:
