@@ -18,8 +18,15 @@ SLOTS = 2
 OK, COMPACTED, CORRUPT, NOT_FOUND = 0, 12, 42, 52
 
 
+def blank_disk(seed: int) -> VirtualDisk:
+    disk = VirtualDisk(seed=seed)
+    disk.make_directory("wal")
+    disk.sync_directory("/")
+    return disk
+
+
 def fresh() -> tuple[VirtualDisk, DiskLog]:
-    disk = VirtualDisk(seed=1)
+    disk = blank_disk(1)
     log = DiskLog(disk, segment_bytes=64 << 10)
     log.open_group(GROUP, "slots", SLOTS)
     return disk, log
@@ -122,7 +129,7 @@ class Oracle:
 def test_power_cuts_never_lose_what_was_said(seed: int) -> None:
     """Torn accepts, torn again in the segment of the recovery: what a recovery has judged stays judged."""
     random_ = random.Random(seed)
-    disk = VirtualDisk(seed=seed)
+    disk = blank_disk(seed)
     oracle = Oracle()
     round_ = 0
     for life in range(6):

@@ -82,12 +82,10 @@ cdef void host_create(World* world, uint32_t number) noexcept nogil:
           and host.disk.files.sync_directory(host.disk, b"/") == 0, b"Q-LIFE-01 a fresh virtual disk works")
 
 
-cdef const RecoveredGroup* recovered(const World* world, const WalReport* report) noexcept nogil:
+cdef const RecoveredGroup* recovered(const WalReport* report) noexcept nogil:
     cdef uint32_t i
     for i in range(report.group_count):
-        # One whose open record was torn has no mode yet, and nothing of it was ever spoken of.
-        if report.groups[i].group == THE_GROUP and (report.groups[i].mode == world.options.protocol.mode
-                                                    or report.groups[i].name[0] != 0):
+        if report.groups[i].group == THE_GROUP:
             return &report.groups[i]
     return NULL
 
@@ -264,7 +262,7 @@ cdef Recovery open_log(World* world, Host* host, const WalReport** report) noexc
 
 cdef Recovery look_at_log(World* world, Host* host, const WalReport* report) noexcept nogil:
     """What recovery says, held against what was."""
-    cdef const RecoveredGroup* group = recovered(world, report)
+    cdef const RecoveredGroup* group = recovered(report)
     if group == NULL:
         if host.damages != 0 and report.detail[0] != 0:
             give_up(world, host, report.detail)
@@ -341,7 +339,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     ledger_flushed(world.ledger, host.number, host.flushed)
     check(wal_open_group(host.wal, THE_GROUP, b"simulated", world.options.protocol.mode, &wsn) == OK,
           b"Q-LIFE-06 the group opens under its name")
-    open_protocol(world, host, recovered(world, report))
+    open_protocol(world, host, recovered(report))
     host_restore_snapshot(world, host)
     wal_status(host.wal, &status)
     host.segments = <uint32_t>status.segments

@@ -168,12 +168,15 @@ cdef int load_scanned(Wal* wal, ColdSegment* cold) noexcept nogil:
     return status
 
 
-cdef int load(Wal* wal, ColdSegment* cold) noexcept nogil:
+cdef int load(Wal* wal, ColdSegment* cold, bint trusted) noexcept nogil:
+    """A footer that recovery doesn't trust may list records that were torn: they are no records."""
     cdef FooterEntry* entries = NULL
     cdef uint32_t count = 0
     cdef wsn_t wsn = 0
     cdef uint64_t boot = 0
-    cdef int status = footer_load(wal.files, wal.path, cold.id, &entries, &count, &wsn, &boot)
+    cdef int status = ERR_NOT_FOUND
+    if trusted:
+        status = footer_load(wal.files, wal.path, cold.id, &entries, &count, &wsn, &boot)
     if status == ERR_NOT_FOUND:
         return load_scanned(wal, cold)
     if status == OK:
@@ -208,7 +211,7 @@ cdef int open_cold(Wal* wal, uint64_t id, ColdSegment** out) noexcept nogil:
 
 
 cdef int fetch_index(Wal* wal, uint64_t id, const FooterEntry* copied, uint32_t copied_count, bint in_memory,
-                     ColdSegment** out) noexcept nogil:
+                     bint trusted, ColdSegment** out) noexcept nogil:
     """The cached segment, brought up to date: `copied` are its newest entries while it is in memory."""
     cdef ColdSegment* cold = cached(wal, id)
     cdef void* memory
@@ -218,7 +221,7 @@ cdef int fetch_index(Wal* wal, uint64_t id, const FooterEntry* copied, uint32_t 
         if status != OK:
             return status
         if not in_memory:
-            status = load(wal, cold)
+            status = load(wal, cold, trusted)
     wal.cold.clock += 1
     cold.used = wal.cold.clock
     if status == OK and copied_count > 0:
@@ -295,6 +298,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
     cdef FooterEntry* copied = NULL
     cdef uint32_t copied_count = 0
     cdef bint in_memory = False
+    cdef bint trusted = False
     cdef uint32_t i, k
     cdef int status = OK
     lock(&wal.state_mutex)
@@ -315,6 +319,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
         upper[0] = segment.id
         cold = cached(wal, segment.id)
         in_memory = segment.entries != NULL
+        trusted = segment.footer_done
         if cold != NULL and not in_memory and cold.entries_seen > 0:
             forget(wal, cold)          # made from a part of its entries: the footer has them all now
             cold = NULL
@@ -329,7 +334,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
     unlock(&wal.state_mutex)
     if status != OK or upper[0] == 0:
         return ERR_NOT_FOUND if status == OK else status
-    status = fetch_index(wal, upper[0], copied, copied_count, in_memory, &cold)
+    status = fetch_index(wal, upper[0], copied, copied_count, in_memory, trusted, &cold)
     free(copied)
     if status != OK:
         return status

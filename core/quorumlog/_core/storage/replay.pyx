@@ -439,6 +439,9 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         return
     track = track_of(replay, group)
     mark = &group.appended
+    if item.of_slots and group.mode != MODE_SLOT and (track.unnamed or group.name_bytes == 0):
+        group.mode = MODE_SLOT             # its open record, which would have said so, is lost
+        forget_bad(mark)
     check_chain(replay, track, mark, item)
     if item.event.kind == KIND_OPEN:
         replay_open_record(replay, group, track, item)
