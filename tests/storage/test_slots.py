@@ -5,6 +5,7 @@ Over the virtual disk, so that a power cut takes any unsynced sectors; the oracl
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -41,9 +42,10 @@ def terms(log: DiskLog) -> dict[int, int]:
     """Round by slot, as recovery tells it; holes left out."""
     found = log.groups[GROUP]
     runs = [*found["runs"], (found["last"] + 1, 0)]
-    return {
-        slot: term for (first, term), (end, _) in zip(runs, runs[1:], strict=False) if term for slot in range(first, end)
-    }
+    of: dict[int, int] = {}
+    for (first, term), (end, _) in itertools.pairwise(runs):
+        of |= dict.fromkeys(range(first, end), term) if term else {}
+    return of
 
 
 def test_slots_in_any_order_with_holes_and_successors() -> None:
@@ -132,6 +134,7 @@ def test_power_cuts_never_lose_what_was_said(seed: int) -> None:
     disk = blank_disk(seed)
     oracle = Oracle()
     round_ = 0
+    flushed = 0
     for life in range(6):
         log = DiskLog(disk, segment_bytes=64 << 10, direct=bool(seed & 1))
         if life:

@@ -84,7 +84,9 @@ def again(seed: int, protocol: str, profile: str, nodes: int) -> str:
 
 
 def verdict(failures: list[tuple[int, str]], protocol: str, profile: str, nodes: int) -> str:
-    shown = [f"seed {seed}: {failure}\n  again: {again(seed, protocol, profile, nodes)}" for seed, failure in failures[:20]]
+    shown = [
+        f"seed {seed}: {failure}\n  again: {again(seed, protocol, profile, nodes)}" for seed, failure in failures[:20]
+    ]
     return "\n".join([*shown, *([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])])
 
 

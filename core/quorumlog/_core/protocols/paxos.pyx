@@ -5,7 +5,7 @@ implementations are quoted as A-P<n> at the branch that handles them; docs/diver
 differs from the papers.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -15,11 +15,11 @@ from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
 from quorumlog._core.engine.message cimport PROTOCOL_PAXOS, Message
-from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
+from quorumlog._core.engine.outbox cimport Outbox, outbox_read_as_of, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_UNREACHABLE, PEER_STREAM, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus, PeerStatus,
-    Protocol)
+    EVENT_UNREACHABLE, PEER_STREAM, READ_AS_OF, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus,
+    PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects, quorum_members
 from quorumlog._core.protocols.paxos_acceptor cimport (
     acceptor_on_accept, acceptor_on_chosen, acceptor_on_fetch, acceptor_on_heartbeat, acceptor_on_prepare)
@@ -37,7 +37,7 @@ from quorumlog._core.protocols.paxos_reads cimport (
 from quorumlog._core.protocols.paxos_records cimport paxos_drop_spares, paxos_refill
 from quorumlog._core.protocols.paxos_state cimport (
     MARK_SLOTS_MAX, PAGE_SLOTS_MAX, PAXOS_ACCEPT, PAXOS_ACCEPTED, PAXOS_CANVASS, PAXOS_CANVASS_REPLY,
-    PAXOS_CHOSEN, PAXOS_FETCH, PAXOS_FETCH_REPLY, PAXOS_HEARTBEAT, PAXOS_HEARTBEAT_REPLY, PAXOS_LEARN,
+    PAXOS_CHOSEN, PAXOS_FETCH, PAXOS_FETCH_REPLY, PAXOS_HEARTBEAT, PAXOS_LEARN,
     PAXOS_PREPARE, PAXOS_PROMISE, PAXOS_READ_INDEX, PAXOS_READ_INDEX_REPLY, PAXOS_REJECT, PAXOS_TAUGHT,
     PENDING_READS_MAX, RING_SLOTS, WINDOW_SLOTS_MAX, ForwardedRead, Found, Paxos, PendingRead, Slot,
     ballot_below, number_max, slot_bit)
@@ -183,7 +183,10 @@ cdef void paxos_step(void* state, const Event* event, Outbox* out) noexcept nogi
     elif event.kind == EVENT_TIME:
         on_time(paxos, out, room)
     elif event.kind == EVENT_READ:
-        reads_propose(paxos, out, event.read)
+        if event.read_kind == READ_AS_OF:
+            outbox_read_as_of(out, event.read, paxos.log.last, 0)      # how old that is nobody says here
+        else:
+            reads_propose(paxos, out, event.read)      # without leases: by a round
     else:
         on_peer_event(paxos, out, event)
     if more and paxos.role == ROLE_LEADER:

@@ -1,13 +1,13 @@
 """The acceptor; see paxos_acceptor.pxd."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
 from quorumlog._core.base.bytes cimport put_u32
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.mutants cimport mutant
-from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport index_t, wsn_t
 from quorumlog._core.engine.log cimport log_batch
 from quorumlog._core.engine.outbox cimport outbox_attach, outbox_has_room
 from quorumlog._core.protocols.paxos_learner cimport learner_heard

@@ -321,10 +321,10 @@ cdef void ask_for_value(Paxos* paxos, Outbox* out, Found* found) noexcept nogil:
     cdef Message* message
     cdef FetchFields* fields
     cdef int slot = found.asked
-    cdef int i
+    cdef int _i
     if found.asked_ns != 0 and paxos.now_ns - found.asked_ns < 2 * paxos.heartbeat_ns:
         return
-    for i in range(NODES_MAX):
+    for _i in range(NODES_MAX):
         slot = (slot + 1) % NODES_MAX
         if found.holders & slot_bit(slot) and slot != paxos.self_slot:
             break

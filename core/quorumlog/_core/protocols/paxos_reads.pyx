@@ -206,7 +206,7 @@ cdef uint64_t reads_deadline_ns(const Paxos* paxos) noexcept nogil:
 cdef void reads_refuse_all(Paxos* paxos, Outbox* out) noexcept nogil:
     while paxos.reads_count > 0:
         # A follower that asked finds out by itself: it loses its leader too, or its reads expire.
-        if paxos.reads[paxos.reads_head].origin == 0 and not mutant(b"paxos-reads-forgotten"):
+        if paxos.reads[paxos.reads_head].origin == 0:
             outbox_read(out, paxos.reads[paxos.reads_head].read, 0, ERR_NOT_LEADER)
         paxos.reads_head = (paxos.reads_head + 1) & (PENDING_READS_MAX - 1)
         paxos.reads_count -= 1

@@ -108,7 +108,9 @@ cdef struct ReadIndexFields:
 
 cdef enum:
     WINDOW_SLOTS_MAX = 512         # how far accepted slots run ahead of the own log
-    RING_SLOTS = 2048              # a power of two; what recovery can find beyond the last chosen mark fits in
+    # A power of two.  What recovery can find beyond the last chosen mark fits in: the marks' interval, and twice
+    # two windows (what is accepted runs at most two ahead of the log, and the log as much ahead of what is flushed).
+    RING_SLOTS = 4096
     MARK_SLOTS_MAX = 256           # a chosen mark is written after so many
     PAGE_SLOTS_MAX = 64            # identities in one promise
     SPARES = 16                    # records at hand

@@ -96,8 +96,6 @@ cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint6
                       uint64_t b) noexcept nogil
 cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil
 cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil
-# The next slot that any node calls chosen.
-cdef void ledger_commit(Ledger* ledger, uint32_t node, index_t slot, term_t term, uint64_t content) noexcept nogil
 # A record went to the write-ahead log of `node`.
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil
 cdef void ledger_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogil

@@ -5,6 +5,7 @@ from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog, log_term
 from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER, GroupStatus
+from quorumlog._core.simulation.ledger_committed cimport committed_at, new_committed
 from quorumlog._core.simulation.ledger_slots cimport (
     slots_back, slots_back_end, slots_close, slots_compacted, slots_durable_at, slots_ended, slots_flushed,
     slots_found, slots_open, slots_stepped, slots_wrote)
@@ -91,21 +92,6 @@ cdef const Kept* kept_at(const Kept* kept, uint32_t count, index_t index) noexce
         else:
             high = middle
     return &kept[low] if low < count and kept[low].first <= index else NULL
-
-
-cdef Committed* committed_at(const Ledger* ledger, index_t index) noexcept nogil:
-    cdef uint32_t low = 0
-    cdef uint32_t high = ledger.committed_count
-    cdef uint32_t middle
-    while low < high:
-        middle = (low + high) // 2
-        if ledger.committed[middle].last < index:
-            low = middle + 1
-        else:
-            high = middle
-    if low < ledger.committed_count and ledger.committed[low].first <= index:
-        return &ledger.committed[low]
-    return NULL
 
 
 # --- what is written --------------------------------------------------------------------
@@ -367,28 +353,6 @@ cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept*
         if 2 * votes > ledger.node_count:
             ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first,
                         entry.term)
-
-
-cdef void ledger_commit(Ledger* ledger, uint32_t node, index_t slot, term_t term, uint64_t content) noexcept nogil:
-    cdef Committed* committed
-    if slot != ledger_committed_last(ledger) + 1:
-        ledger_fail(ledger, b"a commit leaves a hole", node, slot, ledger_committed_last(ledger))
-        return
-    committed = new_committed(ledger)
-    committed.first = slot
-    committed.last = slot
-    committed.term = term
-    committed.content = content
-
-
-cdef Committed* new_committed(Ledger* ledger) noexcept nogil:
-    if ledger.committed_count == ledger.committed_capacity:
-        ledger.committed_capacity = 2 * ledger.committed_capacity + 256
-        ledger.committed = <Committed*>realloc(ledger.committed, ledger.committed_capacity * sizeof(Committed))
-        check(ledger.committed != NULL, b"Q-LEDGER-06 there is memory for what is committed")
-    ledger.committed_count += 1
-    memset(&ledger.committed[ledger.committed_count - 1], 0, sizeof(Committed))
-    return &ledger.committed[ledger.committed_count - 1]
 
 
 cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t seen_term) noexcept nogil:

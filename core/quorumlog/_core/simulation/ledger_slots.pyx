@@ -4,7 +4,8 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.simulation.ledger cimport (
-    content_of, ledger_commit, ledger_committed_last, ledger_fail)
+    content_of, ledger_committed_last, ledger_fail)
+from quorumlog._core.simulation.ledger_committed cimport committed_slot
 from quorumlog._core.simulation.slot_account cimport Accepted, Choice, SlotAccount, Vote
 from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_CHOSEN, KIND_ENTRIES
 
@@ -237,7 +238,7 @@ cdef void check_commit(Ledger* ledger, uint32_t node, const GroupStatus* status)
         if own.wsn > ledger.accounts[node].flushed:
             ledger_fail(ledger, b"applied before it is durable here", node, slot, own.wsn)
         if slot > ledger_committed_last(ledger):
-            ledger_commit(ledger, node, slot, choice.round, choice.content)
+            committed_slot(ledger, node, slot, choice.round, choice.content)
     account.commit = status.commit
 
 
