@@ -36,12 +36,14 @@ class Mutant:
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
+TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
+PAXOS_PLAYS = "tests/transcripts/test_paxos_plays.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
 
 
 def paxos(name: str, what: str) -> Mutant:
-    return Mutant(f"paxos-{name}", "paxos", what, protocol="paxos")
+    return Mutant(f"paxos-{name}", "paxos", what, PAXOS_PLAYS, "paxos")
 
 
 MUTANTS = (
@@ -110,6 +112,9 @@ MUTANTS = (
     paxos("read-joins-the-round", "a round begun before the read confirms it (A-R14)"),
     Mutant("bad-accept-forgotten", "storage", "recovery forgets a bad accept below F (rule 4)",
            "tests/storage/test_slots.py", "paxos"),
+    Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
+    Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
+    Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
     Mutant("apply-repeated", "sessions", "a repeated proposal is applied again (A-R23)"),
     Mutant("gap-is-applied", "sessions", "a batch is applied though an earlier one of its session is missing",
            "tests/engine/test_sessions.py"),

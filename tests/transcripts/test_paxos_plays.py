@@ -88,6 +88,23 @@ def test_a_p3_every_slot_is_recovered_over_all_answers_and_pages() -> None:
     assert [world.chosen[slot] for slot in (1, 2, 3)] == [("value", b"a"), ("no-op", b""), ("value", b"c")]
 
 
+def test_a_p3_the_highest_ballot_counts_and_not_the_last_heard() -> None:
+    """Node 3 has the chosen value itself, and hears of an older one afterwards."""
+    world = World()
+    elected(world, 1)
+    world.propose(1, b"old")
+    world.flush(1)
+    world.letters = []
+    elected(world, 2, (2, 3))
+    world.propose(2, b"new")
+    world.settle((2, 3))
+    assert world.chosen[1] == ("value", b"new")
+    world.letters = []
+    world.crash(3)                     # so that it doesn't know what is chosen
+    elected(world, 3, (1, 3))
+    assert values(world) == {1: b"new"}
+
+
 def test_a_p4_an_empty_promise_of_a_higher_node_overrides_nothing() -> None:
     world = World()
     elected(world, 1)
