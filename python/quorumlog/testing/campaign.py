@@ -157,8 +157,11 @@ class Campaign:
         }
 
 
-# Of logs that are truncated, and of tails that nobody can prove.
-MARKS_OF_A_SUFFIX = ("truncated", "truncated_many", "old_term_committed", "unproved_tail", "tail_settled")
+# Of logs that are truncated, tails that nobody can prove, leases, ages of what is known, and leadership handed over.
+MARKS_OF_RAFT = (
+    *("truncated", "truncated_many", "old_term_committed", "unproved_tail", "tail_settled", "read_by_lease"),
+    *("read_bounded", "read_looked", "handed_over", "transfer_given_up", "disk_stalled"),
+)
 
 SUMMED = ("events", "operations", "acked", "reads_served", "messages", "recoveries", "leader_changes", "truncations")
 
@@ -167,4 +170,4 @@ def marks_wanted(protocol: str = "raft") -> tuple[str, ...]:
     """The names of all marks that runs of the protocol can meet."""
     from quorumlog._core.bridge.testing_simulation import MARK_NAMES
 
-    return tuple(name for name in MARK_NAMES if protocol == "raft" or name not in MARKS_OF_A_SUFFIX)
+    return tuple(name for name in MARK_NAMES if protocol == "raft" or name not in MARKS_OF_RAFT)

@@ -11,15 +11,15 @@ from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_next, prng_seed
-from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
+from quorumlog._core.base.status cimport ERR_OVERLOADED, ERR_USAGE, OK
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
 from quorumlog._core.engine.message cimport PROTOCOL_PAXOS, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_read_as_of, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_UNREACHABLE, PEER_STREAM, READ_AS_OF, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, Event, GroupStatus,
-    PeerStatus, Protocol)
+    EVENT_TRANSFER, EVENT_UNREACHABLE, PEER_STREAM, READ_AS_OF, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER,
+    Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects, quorum_members
 from quorumlog._core.protocols.paxos_acceptor cimport (
     acceptor_on_accept, acceptor_on_chosen, acceptor_on_fetch, acceptor_on_heartbeat, acceptor_on_prepare)
@@ -182,6 +182,8 @@ cdef void paxos_step(void* state, const Event* event, Outbox* out) noexcept nogi
             leader_on_flushed(paxos, out)
     elif event.kind == EVENT_TIME:
         on_time(paxos, out, room)
+    elif event.kind == EVENT_TRANSFER:
+        out.answer = ERR_USAGE         # nobody hands over here: any node may win
     elif event.kind == EVENT_READ:
         if event.read_kind == READ_AS_OF:
             outbox_read_as_of(out, event.read, paxos.log.last, 0)      # how old that is nobody says here
