@@ -194,14 +194,9 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
     return copy
 
 
-cdef inline bint is_known(uint8_t kind) noexcept nogil:
-    return KIND_ENTRIES <= kind <= KIND_MEMBERSHIP or kind == KIND_CHOSEN
-
-
 cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
-    check2(is_known(batch.kind),
-           b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
+    check2(kind_is_known(batch.kind), b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
@@ -235,7 +230,7 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     if identity[4] != IDENTITY_VERSION or (get_u16(identity + 6) & ~<uint32_t>IDENTITY_SLOT) != 0 \
             or get_u32(identity + 76) != 0:
         return ERR_CORRUPT
-    if not is_known(kind):
+    if not kind_is_known(kind):
         return ERR_CORRUPT
     if body_bytes > BATCH_BODY_BYTES_MAX or (body_bytes & 7) != 0 or count > BATCH_ENTRIES_MAX:
         return ERR_CORRUPT
