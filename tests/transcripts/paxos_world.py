@@ -74,6 +74,13 @@ class World:
         self.seen[node - 1].append(("propose", value))
         self._took(node, self.nodes[node - 1].propose(self.now_ns, value))
 
+    def read(self, node: int, number: int) -> None:
+        self._took(node, self.nodes[node - 1].read(self.now_ns, number))
+
+    def answered(self, node: int) -> list[int]:
+        """Reads of the node that were confirmed."""
+        return [number for number, _, status in self.nodes[node - 1].answers if status == 0]
+
     def flush(self, node: int) -> None:
         """All that was written is durable; what waited for it leaves."""
         at = node - 1
@@ -155,7 +162,8 @@ class World:
         _, promise, _, _ = self.nodes[node - 1].status
         known = self.chosen.get(slot)
         require(ballot >= promise or known == (kind, value), f"P1a: {at} accepted below the promise {promise}")
-        require(ballot >= self.said[node - 1] or known == (kind, value), f"P1a: {at}, and {self.said[node - 1]} was said")
+        said = self.said[node - 1]
+        require(ballot >= said or known == (kind, value), f"P1a: {at}, and {said} was said")
 
     def _durable(self, node: int, record: Record) -> None:
         self.disks[node - 1].append(record)

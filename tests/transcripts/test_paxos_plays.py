@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from paxos_world import World
+from paxos_world import CORE, World
 
 
 def elected(world: World, node: int, group: tuple[int, ...] = (1, 2, 3)) -> None:
@@ -201,3 +201,32 @@ def test_any_node_may_win_and_recovers_what_was_chosen(crashed: int) -> None:
         elected(world, node)
         world.settle()
     assert values(world) == {1: b"a", 2: b"b"}
+
+
+def test_a_r14_a_read_waits_for_a_round_that_began_after_it() -> None:
+    world = World(carried=(*CORE, "heartbeat", "heartbeat-reply"))
+    elected(world, 1)
+    world.settle()
+    world.read(1, 5)
+    assert world.answered(1) == []
+    world.read(1, 6)                   # while the round of the first is under way
+    world.deliver(world.find("heartbeat", target=2))
+    world.flush(2)
+    world.deliver(world.find("heartbeat-reply", sender=2))
+    assert world.answered(1) == [5]
+    world.settle()
+    assert world.answered(1) == [5, 6]
+
+
+def test_a_r14_a_deposed_leader_answers_no_read() -> None:
+    world = World(carried=(*CORE, "heartbeat", "heartbeat-reply"))
+    elected(world, 1)
+    world.letters = []
+    world.campaign(3)
+    world.settle((2, 3))
+    assert world.leads(3)
+    assert world.leads(1)
+    world.read(1, 5)
+    world.settle()
+    assert world.answered(1) == []
+    assert not world.leads(1)

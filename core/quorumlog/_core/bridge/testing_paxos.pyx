@@ -14,7 +14,7 @@ from quorumlog._core.engine.log cimport GroupLog, LogRun, log_close, log_open, l
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_PAXOS, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_TIME, Event, GroupStatus, Protocol)
+    EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_READ, EVENT_TIME, Event, GroupStatus, Protocol)
 from quorumlog._core.protocols.paxos cimport PaxosOptions, paxos_open, paxos_protocol
 from quorumlog._core.protocols.paxos_state cimport PAXOS_CANVASS
 from quorumlog._core.storage.batch cimport (
@@ -94,6 +94,7 @@ cdef class PaxosNode:
     cdef bint log_opened
     cdef public uint64_t wsn_next
     cdef readonly uint64_t node
+    cdef readonly list answers         # to reads: (read, index, status)
 
     def __cinit__(self, uint64_t node, uint32_t voters, *, uint64_t now_ns=0, disk=(), uint64_t wsn_next=1,
                   uint32_t page_slots=1, uint32_t mark_slots=1, uint32_t window_slots=8):
@@ -139,6 +140,7 @@ cdef class PaxosNode:
         options.seed = 1
         options.copies = self.pool
         self.node = node
+        self.answers = []
         self.wsn_next = wsn_next
         self.protocol = paxos_protocol()
         self.out = outbox_open()
@@ -183,6 +185,8 @@ cdef class PaxosNode:
         for i in range(self.out.refusal_count):
             batch_drop(self.out.refusals[i].batch)
         fetches = [(self.out.fetches[i].peer, self.out.fetches[i].first) for i in range(self.out.fetch_count)]
+        for i in range(self.out.read_count):
+            self.answers.append((self.out.reads[i].read, self.out.reads[i].index, self.out.reads[i].status))
         outbox_clear(self.out)
         log_pin(&self.log, self.out.commit + 1)
         return writes, letters, fetches
@@ -229,6 +233,12 @@ cdef class PaxosNode:
         cdef Event event
         memset(&event, 0, sizeof(event))
         event.kind, event.now_ns, event.wsn = EVENT_FLUSHED, now_ns, wsn
+        return self.step(&event)
+
+    def read(self, uint64_t now_ns, uint64_t read):
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.read = EVENT_READ, now_ns, read
         return self.step(&event)
 
     def fetched(self, uint64_t now_ns, uint64_t peer, list records):

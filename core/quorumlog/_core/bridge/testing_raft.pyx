@@ -24,7 +24,8 @@ from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protoco
 from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_state cimport Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_HARD_STATE, KIND_SNAPSHOT, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep,
+    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_HARD_STATE, KIND_SNAPSHOT, KIND_TRUNCATE, Batch, BatchPool,
+    batch_drop, batch_keep,
     batch_last,
     batch_new, batch_offsets, batch_payload, batch_stamp, offsets_bytes, pool_close, pool_open)
 
