@@ -14,7 +14,7 @@ cdef enum:
 # Sending ------------------------------------------------------------------------------------------------
 
 cdef void sending_begin(Sending* sending, const SnapshotId* id, uint64_t now_ns) noexcept nogil:
-    check(id.index != 0 and id.file_bytes != 0, b"Q-TRANSFER-01 a snapshot that is sent has a file")
+    check(id.index != 0 and id.file_bytes != 0, b"Q-SENDSNAP-01 a snapshot that is sent has a file")
     memset(sending, 0, sizeof(Sending))
     sending.id = id[0]
     sending.moved_ns = now_ns
@@ -34,7 +34,7 @@ cdef uint64_t sending_ready(const Sending* sending, uint32_t piece_bytes, uint64
 
 
 cdef void sending_took(Sending* sending, uint64_t size, uint64_t bytes_per_s, uint64_t now_ns) noexcept nogil:
-    check2(size > 0 and size <= sending.id.file_bytes - sending.next, b"Q-TRANSFER-02 a piece lies within its file",
+    check2(size > 0 and size <= sending.id.file_bytes - sending.next, b"Q-SENDSNAP-02 a piece lies within its file",
            size, sending.next)
     sending.next += size
     if bytes_per_s != 0:
