@@ -104,8 +104,8 @@ cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil:
 
 
 cdef void log_append_chosen(GroupLog* log, Batch* batch) noexcept nogil:
-    check2(log.slots and batch.slot, b"Q-LOG-21 slots go to a log of slots", batch.first, log.group)
-    check2(batch.first == log.last + 1, b"Q-LOG-22 a slot continues the log", batch.first, log.last)
+    check2(log.slots and batch.slot, b"Q-LOG-31 slots go to a log of slots", batch.first, log.group)
+    check2(batch.first == log.last + 1, b"Q-LOG-32 a slot continues the log", batch.first, log.last)
     if log.run_count == 0:
         push_run(log, batch.first, SLOT_TERM)
     log.last = batch.first

@@ -26,7 +26,8 @@ from quorumlog._core.protocols.paxos_acceptor cimport (
 from quorumlog._core.protocols.paxos_leader cimport (
     leader_on_accepted, leader_on_flushed, leader_on_heartbeat_reply, leader_on_reachable, leader_propose,
     leader_send_all, leader_tell)
-from quorumlog._core.protocols.paxos_learner cimport learner_on_ask, learner_on_fetched, learner_on_taught
+from quorumlog._core.protocols.paxos_learner cimport (
+    learner_go_on, learner_on_ask, learner_on_fetched, learner_on_taught)
 from quorumlog._core.protocols.paxos_phase1 cimport (
     phase1_ask_again, phase1_check_quorum, phase1_close, phase1_on_canvass, phase1_on_canvass_reply,
     phase1_on_fetch_reply, phase1_on_leader_lost, phase1_on_promise, phase1_on_reject, phase1_reset_timer,
@@ -180,6 +181,8 @@ cdef void paxos_step(void* state, const Event* event, Outbox* out) noexcept nogi
         window_advance(paxos, out)
         if paxos.role == ROLE_LEADER:
             leader_on_flushed(paxos, out)
+        else:
+            learner_go_on(paxos, out)
     elif event.kind == EVENT_TIME:
         on_time(paxos, out, room)
     elif event.kind == EVENT_TRANSFER:

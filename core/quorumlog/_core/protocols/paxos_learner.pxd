@@ -16,6 +16,8 @@ from libc.stdint cimport uint64_t
 cdef void learner_heard(Paxos* paxos, Outbox* out, index_t chosen) noexcept nogil
 # Asks `node` for what is chosen behind the own knowledge, unless somebody was asked lately.
 cdef void learner_ask(Paxos* paxos, Outbox* out, node_t node) noexcept nogil
+# What was learnt is durable: there is room for more.
+cdef void learner_go_on(Paxos* paxos, Outbox* out) noexcept nogil
 # A node asks.  False: it broke the protocol.
 cdef bint learner_on_ask(Paxos* paxos, Outbox* out, const Message* message) noexcept nogil
 cdef void learner_on_fetched(Paxos* paxos, Outbox* out, const Event* event) noexcept nogil

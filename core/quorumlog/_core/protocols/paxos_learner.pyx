@@ -36,9 +36,16 @@ cdef void learner_heard(Paxos* paxos, Outbox* out, index_t chosen) noexcept nogi
 cdef void learner_ask(Paxos* paxos, Outbox* out, node_t node) noexcept nogil:
     if node == paxos.self or (paxos.teacher == node and paxos.now_ns < paxos.taught_by_ns):
         return
+    if paxos.chosen >= paxos.log.last + paxos.window_slots:
+        return                         # it couldn't take more before these are durable
     paxos.teacher = node
     paxos.taught_by_ns = paxos.now_ns + 2 * paxos.heartbeat_ns
     (<LearnFields*>paxos_message(paxos, out, PAXOS_LEARN, node).fields).first = paxos.chosen + 1
+
+
+cdef void learner_go_on(Paxos* paxos, Outbox* out) noexcept nogil:
+    if paxos.chosen < paxos.chosen_heard and paxos.leader != 0:
+        learner_ask(paxos, out, paxos.leader)
 
 
 # Teaching
@@ -132,8 +139,8 @@ cdef bint learner_on_taught(Paxos* paxos, Outbox* out, const Message* message) n
         if not learn(paxos, out, batch):
             return False
     check2(paxos.chosen >= before, b"Q-PAXOS-20 what is chosen stays so", paxos.chosen, before)
-    if message.sender == paxos.teacher:
-        paxos.teacher = 0
+    if message.sender == paxos.teacher and paxos.chosen > before:
+        paxos.teacher = 0              # else the next question waits its time
     # What was accepted in the leader's ballot may join up with what was just learnt.
     learner_heard(paxos, out, max(paxos.chosen_heard, paxos.chosen))
     if paxos.chosen > before and paxos.chosen < fields.chosen:
