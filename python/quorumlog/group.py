@@ -229,6 +229,26 @@ class Group:
                 )
             _POLL.wait(0.005)
 
+    def drop(self, timeout: float | None = 10.0) -> None:
+        """Drops the group on all nodes, for ever, by an entry of its own log.
+
+        When it returns, the drop is committed and this node has let go of the group: its entries, its
+        state machine's place, its proposals in flight (those end as Unknown).  The others do the same as soon as they
+        apply the entry; one that is away learns of it when it is back.  The name is not used again:
+        `Node.raft` refuses it.  Every later call on this handle raises GroupDropped.  Dropping what is dropped
+        does nothing.
+
+        Raises:
+            ProposalTimeout: not committed in time; it may still be dropped.
+            Overloaded: 65,536 groups were dropped, which is the most.
+        """
+        self._core.drop(timeout)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the group was dropped, as far as this node knows."""
+        return self._core.dropped
+
     @property
     def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from quorumlog import group as blocking_group
@@ -14,6 +15,7 @@ from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, 
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import Overloaded, ReadTimeout
 from quorumlog.explanation import Explanation
+from quorumlog.aio.thread import in_thread
 from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, is_linearizable
 
 if TYPE_CHECKING:
@@ -149,6 +151,15 @@ class Group:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
             return None
+
+    async def drop(self, timeout: float | None = 10.0) -> None:
+        """Drops the group on all nodes, for ever; waits in a thread.  See quorumlog.Group.drop."""
+        await in_thread(partial(self.blocking.drop, timeout))
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the group was dropped, as far as this node knows."""
+        return self.blocking.dropped
 
     async def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""

@@ -22,6 +22,7 @@ from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.dropped cimport DroppedGroups
 from quorumlog._core.storage.identity cimport Identity, KnownPeers
 from quorumlog._core.storage.wal cimport RecoveredGroup, Wal, WalReport, WalStatus
 
@@ -50,6 +51,7 @@ cdef enum CommandKind:
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
     COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
     COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
+    COMMAND_DROP_GROUP = 8         # answer: int*, what drop_ask says
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
@@ -117,6 +119,7 @@ cdef struct HostedGroup:
     Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
+    HostedGroup* following         # in the list of those that were closed
     bint unsettled_failed          # receipts were failed; nothing more is expected
 
 cdef struct NodeStatus:
@@ -169,6 +172,8 @@ cdef struct Node:
     uint64_t scrub_faults
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
+    DroppedGroups dropped
+    HostedGroup* closed_groups     # dropped: what of them callers may still look at
     Message* held                  # wait for their after_io; each owns its `batches` array
     uint32_t held_count
     uint32_t held_capacity
