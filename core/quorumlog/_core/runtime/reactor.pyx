@@ -13,7 +13,7 @@ from quorumlog._core.base.status cimport (
 from quorumlog._core.base.types cimport GROUPS_MAX
 from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
-    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, READ_BY_ROUND, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
@@ -21,8 +21,8 @@ from quorumlog._core.runtime.dropping cimport drop_ask, drop_close, drop_on_mess
 from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_DROP_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS,
-    COMMAND_READMIT, COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus,
-    Readmission, Ticket)
+    COMMAND_READMIT, COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup,
+    NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -130,6 +130,10 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
     elif message.kind == MESSAGE_FORWARD_REFUSED:
         proposals_refused(node, hosted, message)
     elif message.kind < 100:
+        if message.batch_count == 0:
+            # Later than its arrival, however long this thread stood still: a promise made now is counted from
+            # when the question left (protocols/raft_lease), and a lease must still last when it is used.
+            node.now_ns = monotonic_ns()
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
         event.message = message
@@ -155,15 +159,20 @@ cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint6
 
 
 cdef void start_reads(Node* node, HostedGroup* hosted) noexcept nogil:
-    """All that were asked since the last turn, as one."""
-    cdef Read* read = reads_next(&hosted.reads, hosted.status.leader != 0, node.now_ns)
+    """All of a kind that were asked since the last turn, as one."""
+    cdef Read* read
     cdef Event event
-    if read == NULL:
-        return
-    memset(&event, 0, sizeof(Event))
-    event.kind = EVENT_READ
-    event.read = <uint64_t>read
-    group_step(node, hosted, &event)
+    while True:
+        read = reads_next(&hosted.reads, hosted.status.leader != 0, node.now_ns)
+        if read == NULL:
+            return
+        if read.wanted.kind != READ_BY_ROUND:
+            node.now_ns = monotonic_ns()     # later than the calls, however long this thread stood still
+        memset(&event, 0, sizeof(Event))
+        event.kind = EVENT_READ
+        event.read = <uint64_t>read
+        event.read_kind = read.wanted.kind
+        group_step(node, hosted, &event)
 
 
 cdef void refuse_reads(Node* node) noexcept nogil:
