@@ -173,6 +173,13 @@ class Group:
         """Whether the group was dropped, as far as this node knows."""
         return self.blocking.dropped
 
+    async def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
+        """Moves the leadership to another voter, and waits for it in a thread.  See quorumlog.Group.transfer.
+
+        Cancelling the await doesn't stop what was asked for.
+        """
+        return await in_thread(partial(self.blocking.transfer, to, timeout))
+
     async def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""
         return (await self.status()).role == "leader"

@@ -10,7 +10,7 @@ Receipts and tickets have memory of their own and are answered before the node g
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_DROPPED, ERR_MEMORY, ERR_NOT_LEADER, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
+    ERR_DROPPED, ERR_NOT_LEADER, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
@@ -443,7 +443,7 @@ cdef class GroupCore:
                 status = self.ask_drop(deadline)
                 if status == ERR_DROPPED:
                     return
-                if status != OK and status != ERR_NOT_LEADER and status != ERR_MEMORY:
+                if status != OK and status != ERR_NOT_LEADER:
                     raise simple_error(status, f"drop group {self.hosted.name.decode()!r}")
             turns += 1
             left_ns = deadline.left_ns()
@@ -536,6 +536,8 @@ cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
         "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
         "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
+        "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
+        "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,

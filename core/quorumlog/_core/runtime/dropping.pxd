@@ -15,7 +15,7 @@ cdef enum:
     MESSAGE_DROPPED = 118          # the group that you speak of is dropped
 
 # A caller's wish, proposed here or handed to the leader; asking again is harmless.  ERR_DROPPED: it is done;
-# OK: it is on its way; ERR_NOT_LEADER: no leader is known; else why not.
+# OK: it is on its way; ERR_NOT_LEADER: not now, ask again; ERR_OVERLOADED: no more groups can be dropped.
 cdef int drop_ask(Node* node, HostedGroup* hosted) noexcept nogil
 # False: the message is about something else.
 cdef bint drop_on_message(Node* node, HostedGroup* hosted, const Message* message) noexcept nogil

@@ -7,6 +7,7 @@ from quorumlog._core.engine.log cimport log_close
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.runtime.apply cimport apply_stop
 from quorumlog._core.runtime.dispatch cimport group_propose, node_send
+from quorumlog._core.runtime.leader_call cimport call_fail
 from quorumlog._core.runtime.proposals cimport proposals_fail
 from quorumlog._core.runtime.reactor cimport reactor_fail
 from quorumlog._core.runtime.reads cimport reads_fail
@@ -38,10 +39,7 @@ cdef int send_about(Node* node, const HostedGroup* hosted, uint16_t kind, const 
 
 
 cdef int propose_drop(Node* node, HostedGroup* hosted) noexcept nogil:
-    cdef Batch* batch
-    if node.dropped.count == DROPPED_MAX:
-        return ERR_OVERLOADED
-    batch = last_word(node.pool)
+    cdef Batch* batch = last_word(node.pool)
     if batch == NULL:
         return ERR_MEMORY
     batch.group = hosted.group
@@ -53,8 +51,11 @@ cdef int drop_ask(Node* node, HostedGroup* hosted) noexcept nogil:
         return ERR_DROPPED
     if drop_waits(hosted):
         return OK
+    if node.dropped.count == DROPPED_MAX:
+        return ERR_OVERLOADED
     if hosted.status.role == ROLE_LEADER:
-        return propose_drop(node, hosted)
+        # Refused while leadership moves, or too much is uncommitted: asked again soon.
+        return OK if propose_drop(node, hosted) == OK else ERR_NOT_LEADER
     if hosted.status.leader == 0:
         return ERR_NOT_LEADER
     send_about(node, hosted, MESSAGE_DROP, NULL)       # lost if the leader is not connected: asked again
@@ -92,6 +93,7 @@ cdef int close_one(Node* node, uint32_t position) noexcept nogil:
         return status
     proposals_fail(hosted, ERR_DROPPED)
     reads_fail(&hosted.reads, ERR_DROPPED)
+    call_fail(hosted, ERR_DROPPED)
     node.group_count -= 1
     while position < node.group_count:
         node.groups[position] = node.groups[position + 1]
