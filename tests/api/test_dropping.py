@@ -182,3 +182,20 @@ def test_many_groups_come_and_go(tmp_path: Path) -> None:
         for number in range(100):
             with pytest.raises(ql.GroupDropped):
                 node.raft(f"g{number}", options=FAST)
+
+
+def test_its_snapshots_go_with_it(tmp_path: Path) -> None:
+    """And a log whose head was dropped is no obstacle to being told that the name is not used again."""
+    with ql.LocalCluster(1, path=tmp_path, options=SMALL, raft=FAST) as cluster:
+        group = cluster.leader(timeout=SECONDS)
+        group.propose_many([b"x"] * 100, timeout=SECONDS)
+        group.snapshot(timeout=SECONDS)
+        assert list((tmp_path / "n1").glob("snapshot-*"))
+        cluster.stop("n1")
+        group = cluster.start("n1")
+        group.drop(SECONDS)
+        (node,) = cluster.nodes
+        for _ in range(2):
+            with pytest.raises(ql.GroupDropped):
+                node.raft("main", options=FAST)
+        assert not list((tmp_path / "n1").glob("snapshot-*"))

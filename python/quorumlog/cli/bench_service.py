@@ -189,6 +189,7 @@ def failover_command(only_json: bool, **options: Any) -> None:
 def _failover_table(result: dict[str, Any]) -> Table:
     title = f"{result['kills']} kills, election timeout {result['election_timeout_ms']:g} ms"
     table = _table(result, title, ("p50", "p90", "p99", "max"))
-    for name, row in (("without a leader", "without_leader_ms"), ("until a proposal is acknowledged", "until_served_ms")):
+    rows = {"without a leader": "without_leader_ms", "until a proposal is acknowledged": "until_served_ms"}
+    for name, row in rows.items():
         table.add_row(name, *(f"{value:g} ms" for value in result[row].values()))
     return table

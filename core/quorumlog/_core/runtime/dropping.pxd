@@ -6,6 +6,7 @@ answer that the group is dropped, and it does the same.  One peer's word is enou
 committed is dropped.  All of it is the reactor's.
 """
 
+from quorumlog._core.base.types cimport group_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.runtime.node_state cimport HostedGroup, Node
 
@@ -25,5 +26,7 @@ cdef bint drop_tell(Node* node, const Message* message) noexcept nogil
 cdef bint drop_waits(HostedGroup* hosted) noexcept nogil
 # Closes the groups that were dropped since the last turn; True if there were any.
 cdef bint drop_close(Node* node) noexcept nogil
+# Removes the snapshots of a group, if it is dropped: one may have been finished since.
+cdef void drop_files(Node* node, group_t group) noexcept nogil
 # When the node opens: what a crash has left in the log.
 cdef void drop_leftovers(Node* node) noexcept nogil

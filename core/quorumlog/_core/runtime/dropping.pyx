@@ -2,6 +2,7 @@
 
 from quorumlog._core.base.atomics cimport load_u32
 from quorumlog._core.base.status cimport ERR_DROPPED, ERR_MEMORY, ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.types cimport group_t, index_t
 from quorumlog._core.engine.last_word cimport last_word
 from quorumlog._core.engine.log cimport log_close
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
@@ -11,9 +12,11 @@ from quorumlog._core.runtime.leader_call cimport call_fail
 from quorumlog._core.runtime.proposals cimport proposals_fail
 from quorumlog._core.runtime.reactor cimport reactor_fail
 from quorumlog._core.runtime.reads cimport reads_fail
+from quorumlog._core.runtime.snapshotting cimport snapshotting_fail
 from quorumlog._core.storage.batch cimport Batch
 from quorumlog._core.storage.dropped cimport DROPPED_MAX, dropped_add, dropped_holds
 from quorumlog._core.storage.files cimport system_files
+from quorumlog._core.storage.snapshot_files cimport snapshots_drop_older
 from quorumlog._core.storage.wal cimport wal_drop_group
 
 from libc.stdint cimport uint16_t, uint32_t
@@ -85,6 +88,11 @@ cdef bint drop_waits(HostedGroup* hosted) noexcept nogil:
     return load_u32(&hosted.apply.stopped) == <uint32_t>ERR_DROPPED
 
 
+cdef void drop_files(Node* node, group_t group) noexcept nogil:
+    if dropped_holds(&node.dropped, group):
+        snapshots_drop_older(system_files(), node.path, group, <index_t>-1)
+
+
 cdef int close_one(Node* node, uint32_t position) noexcept nogil:
     """The id is durable before anything of the group goes: after a crash in between it goes when the node opens."""
     cdef HostedGroup* hosted = node.groups[position]
@@ -94,6 +102,7 @@ cdef int close_one(Node* node, uint32_t position) noexcept nogil:
     proposals_fail(hosted, ERR_DROPPED)
     reads_fail(&hosted.reads, ERR_DROPPED)
     call_fail(hosted, ERR_DROPPED)
+    snapshotting_fail(hosted, ERR_DROPPED)
     node.group_count -= 1
     while position < node.group_count:
         node.groups[position] = node.groups[position + 1]
@@ -102,6 +111,7 @@ cdef int close_one(Node* node, uint32_t position) noexcept nogil:
     hosted.state = NULL
     log_close(&hosted.log)
     wal_drop_group(node.wal, hosted.group)
+    drop_files(node, hosted.group)
     # Callers and the applying thread may still look at it: its memory goes with the node.
     hosted.following = node.closed_groups
     node.closed_groups = hosted
@@ -129,3 +139,4 @@ cdef void drop_leftovers(Node* node) noexcept nogil:
     for i in range(node.report.group_count):
         if dropped_holds(&node.dropped, node.report.groups[i].group):
             wal_drop_group(node.wal, node.report.groups[i].group)
+            drop_files(node, node.report.groups[i].group)
