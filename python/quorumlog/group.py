@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from quorumlog import leadership
-from quorumlog._core.bridge import reads
+from quorumlog._core.bridge import dropping, reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
 from quorumlog.explanation import Explanation, finding_of
@@ -322,7 +322,7 @@ class Group:
             ProposalTimeout: not committed in time; it may still be dropped.
             Overloaded: 65,536 groups were dropped, which is the most.
         """
-        self._core.drop(timeout)
+        dropping.drop(self._core, timeout)
 
     @property
     def dropped(self) -> bool:

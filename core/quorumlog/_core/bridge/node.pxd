@@ -53,7 +53,6 @@ cdef class GroupCore:
 
     cdef int detach(self) except -1
     cdef int check_open(self) except -1
-    cdef int ask_drop(self, Deadline deadline) except -1
     cdef object refused(self, int status, str what)
     cdef Submission submit_bytes(self, object payload)
     cdef Submission submit_batch(self, Batch* batch, bint whole)

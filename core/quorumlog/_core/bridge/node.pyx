@@ -10,7 +10,7 @@ Receipts and tickets have memory of their own and are answered before the node g
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_DROPPED, ERR_NOT_LEADER, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_DROPPED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
@@ -26,7 +26,7 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_DROP_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT,
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT,
     GroupExplanation, NodeOptions, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
@@ -45,7 +45,6 @@ from quorumlog import errors
 
 cdef enum:
     SIGNAL_SLICE_NS = 50000000
-    DROP_TURNS = 10                # of SIGNAL_SLICE_NS, before a drop is asked for again
 
 cdef object live_nodes = weakref.WeakSet()
 
@@ -470,38 +469,6 @@ cdef class GroupCore:
     def dropped(self):
         self.core.check_open()
         return load_u32(&self.hosted.apply.stopped) == <uint32_t>ERR_DROPPED
-
-    def drop(self, timeout):
-        """Returns when the group is dropped here, whoever asked for it."""
-        cdef Deadline deadline = Deadline(timeout)
-        cdef int64_t left_ns
-        cdef int turns = 0
-        cdef int status = ERR_NOT_LEADER
-        while True:
-            if turns % DROP_TURNS == 0 or status == ERR_NOT_LEADER or self.dropped:
-                status = self.ask_drop(deadline)
-                if status == ERR_DROPPED:
-                    return
-                if status != OK and status != ERR_NOT_LEADER:
-                    raise simple_error(status, f"drop group {self.hosted.name.decode()!r}")
-            turns += 1
-            left_ns = deadline.left_ns()
-            if left_ns == 0:
-                raise errors.ProposalTimeout(
-                    f"group {self.hosted.name.decode()!r} was not dropped within {timeout} s; it may still be")
-            self.core.active += 1
-            with nogil:
-                apply_wait(&self.hosted.apply, <uint64_t>-1, left_ns)
-            self.core.active -= 1
-            PyErr_CheckSignals()
-            self.core.check_open()
-
-    cdef int ask_drop(self, Deadline deadline) except -1:
-        cdef Ticket* ticket = self.core.ask(COMMAND_DROP_GROUP, self.hosted, sizeof(int), deadline)
-        cdef int status = (<int*>ticket.answer)[0]
-        ticket_leave(ticket)
-        self.core.check_open()
-        return status
 
     @property
     def session(self):
