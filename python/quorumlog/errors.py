@@ -14,6 +14,7 @@ __all__ = [
     "ConnectionLost",
     "Corrupt",
     "Fenced",
+    "GroupDropped",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -93,6 +94,12 @@ class Withdrawn(Rejected, TimeoutError):
 
 class Fenced(Rejected):
     """A newer term or epoch excludes this node."""
+
+    retryable = False
+
+
+class GroupDropped(Rejected):
+    """The group was dropped, for ever; a new one needs another name."""
 
     retryable = False
 

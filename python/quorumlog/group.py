@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from quorumlog import leadership
-from quorumlog._core.bridge import reads
+from quorumlog._core.bridge import dropping, reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
 from quorumlog.explanation import Explanation, finding_of
@@ -308,6 +308,26 @@ class Group:
                     f"group {self.name!r} has no leader that this node knows of after {timeout} s"
                 )
             _POLL.wait(0.005)
+
+    def drop(self, timeout: float | None = 10.0) -> None:
+        """Drops the group on all nodes, for ever, by an entry of its own log.
+
+        When it returns, the drop is committed and this node has let go of the group: its entries, its
+        state machine's place, its proposals in flight (those end as Unknown).  The others do the same as soon as they
+        apply the entry; one that is away learns of it when it is back.  The name is not used again:
+        `Node.raft` refuses it.  Every later call on this handle raises GroupDropped.  Dropping what is dropped
+        does nothing.
+
+        Raises:
+            ProposalTimeout: not committed in time; it may still be dropped.
+            Overloaded: 65,536 groups were dropped, which is the most.
+        """
+        dropping.drop(self._core, timeout)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the group was dropped, as far as this node knows."""
+        return self._core.dropped
 
     def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
         """Moves the leadership to another voter; may be called on any node of the group.

@@ -308,10 +308,11 @@ class Node:
 
         Raises:
             Corrupt: entries that others may rely on are damaged here.
+            GroupDropped: the group was dropped, and its name is not used again.
         """
         options = options or RaftOptions()
         encoded = check_name(name, "a group's name", 255)
-        if name in self._groups:
+        if name in self._groups and not self._groups[name].dropped:
             raise UsageError(f"group {name!r} is open on this node already")
         members = list(self._peers.values()) if voters is None else list(voters)
         unknown = [member for member in members if id_of(member) not in self._peers]
@@ -385,7 +386,7 @@ class Node:
     @property
     def groups(self) -> Mapping[str, Group]:
         """The groups open on this node, by name."""
-        return dict(self._groups)
+        return {name: group for name, group in self._groups.items() if self.closed or not group.dropped}
 
     @property
     def recovery(self) -> Recovery:

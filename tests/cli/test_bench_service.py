@@ -98,3 +98,14 @@ def test_a_recycled_log_reads_back(tmp_path: Path) -> None:
     assert result["verified"] is True
     assert result["recycled_entries_per_second"] > 0
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.processes
+def test_failovers_are_timed_and_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "samples"
+    for total in (1, 2):
+        result = bench("failover", "--kills", "1", "--samples", str(kept), "--directory", str(tmp_path))
+        assert result["kills"] == total
+        assert 0 < result["without_leader_ms"]["p50"] <= result["without_leader_ms"]["max"]
+        assert result["until_served_ms"]["max"] > 0
+    assert len(kept.read_text().splitlines()) == 2

@@ -181,6 +181,15 @@ class Group:
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
             return None
 
+    async def drop(self, timeout: float | None = 10.0) -> None:
+        """Drops the group on all nodes, for ever; waits in a thread.  See quorumlog.Group.drop."""
+        await in_thread(partial(self.blocking.drop, timeout))
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the group was dropped, as far as this node knows."""
+        return self.blocking.dropped
+
     async def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
         """Moves the leadership to another voter, and waits for it in a thread.  See quorumlog.Group.transfer.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from quorumlog.bench.failover import FailoverOptions, run_failover
 from quorumlog.bench.gil_load import WORKS, GilOptions, run_gil
 from quorumlog.bench.log_load import LogOptions, run_log
 from quorumlog.bench.memory_load import MemoryOptions, run_memory
@@ -164,4 +166,30 @@ def _log_table(result: dict[str, Any]) -> Table:
     table.add_row("fresh segments", f"{result['fresh_entries_per_second']:,.0f}")
     table.add_row("recycled ones", f"{result['recycled_entries_per_second']:,.0f}")
     table.add_row("ratio", f"{result['recycled_to_fresh']:.2f}")
+    return table
+
+
+@bench.command("failover")
+@click.option("--kills", default=100, show_default=True)
+@click.option("--nodes", default=3, show_default=True)
+@click.option("--election-timeout", default=0.1, show_default=True, help="Seconds.")
+@click.option("--heartbeat", default=0.02, show_default=True, help="Seconds.")
+@click.option(
+    "--samples",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Count what this file holds of earlier runs, and append to it.",
+)
+@click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
+@click.option("--json", "only_json", is_flag=True, help="Print nothing but the JSON object.")
+def failover_command(only_json: bool, **options: Any) -> None:
+    """Time without a leader after kill -9 of the leader's process, again and again."""
+    _run(lambda said: run_failover(FailoverOptions(**options), said), _failover_table, only_json)
+
+
+def _failover_table(result: dict[str, Any]) -> Table:
+    title = f"{result['kills']} kills, election timeout {result['election_timeout_ms']:g} ms"
+    table = _table(result, title, ("p50", "p90", "p99", "max"))
+    rows = {"without a leader": "without_leader_ms", "until a proposal is acknowledged": "until_served_ms"}
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:g} ms" for value in result[row].values()))
     return table

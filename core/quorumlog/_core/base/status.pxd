@@ -17,6 +17,7 @@ cdef enum Status:
     ERR_FENCED = 13
     ERR_BUSY = 14              # another change of the group is under way
     ERR_TRANSFERRING = 15      # leadership is being handed over
+    ERR_DROPPED = 16           # the group was dropped, for ever
     ERR_STALE = 17             # what this node knows is older than the reader takes
     # May or may not have happened.
     ERR_TIMEOUT = 20

@@ -7,7 +7,7 @@ disk and sleeping happen without it.
 
 from quorumlog._core.base.atomics cimport add_u32, fence, futex_wait, load_u32, load_u64, sub_u32
 from quorumlog._core.base.clock cimport monotonic_ns
-from quorumlog._core.base.status cimport ERR_AGAIN, ERR_NOT_FOUND, ERR_STOPPED, OK
+from quorumlog._core.base.status cimport ERR_AGAIN, ERR_DROPPED, ERR_NOT_FOUND, ERR_STOPPED, OK
 from quorumlog._core.bridge.batch cimport BatchView, pinned_bytes, view_of
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
@@ -155,6 +155,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
             more = True
             break
     more |= answer_reads(group, ended, stop_ns)
+    if load_u32(&apply.stopped) == <uint32_t>ERR_DROPPED:
+        node_wake(group.core.node)       # which closes it
     if load_u64(&apply.faulty):
         node_wake(group.core.node)       # which has it repaired
     if moved and (load_u32(&apply.rewind) or load_u32(&apply.starving)):

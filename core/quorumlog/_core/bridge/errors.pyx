@@ -1,8 +1,8 @@
 """See errors.pxd."""
 
 from quorumlog._core.base.status cimport (
-    ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
-    ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
+    ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_DROPPED, ERR_FENCED, ERR_IDENTITY,
+    ERR_IO, ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
     ERR_OVERTAKEN, ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE,
     ERR_TRANSFERRING, ERR_USAGE)
 
@@ -16,6 +16,7 @@ cdef dict TEXTS = {
     ERR_OVERLOADED: "the bytes in flight reached their limit; wait for some to be settled",
     ERR_COMPACTED: "the index lies before the head of the log",
     ERR_FENCED: "a newer epoch excludes this node",
+    ERR_DROPPED: "the group was dropped, and its name is not used again",
     ERR_BUSY: "another change of the group is under way",
     ERR_TRANSFERRING: "leadership is being handed over",
     ERR_TIMEOUT: "the time ran out",
@@ -40,6 +41,7 @@ cdef dict KINDS = {
     ERR_TOO_LARGE: errors.UsageError,
     ERR_CLOSED: errors.Closed,
     ERR_COMPACTED: errors.Compacted,
+    ERR_DROPPED: errors.GroupDropped,
     ERR_FENCED: errors.Fenced,
     ERR_BUSY: errors.Rejected,
     ERR_TRANSFERRING: errors.Rejected,
@@ -82,7 +84,7 @@ cdef object error_of(int status, str what, bint definite, uint64_t leader, uint6
     if status == ERR_STOPPED:
         return errors.Closed(text) if definite else errors.Unknown(text)
     kind = KINDS.get(status, errors.QuorumlogError)
-    if not definite and issubclass(kind, errors.StorageError):
+    if not definite and (issubclass(kind, errors.StorageError) or status == ERR_DROPPED):
         unknown = errors.Unknown(text)
         unknown.__cause__ = kind(text)
         return unknown

@@ -4,14 +4,14 @@ from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport ERR_USAGE, OK
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t
 from quorumlog._core.bridge.errors cimport simple_error
-from quorumlog._core.bridge.node cimport GroupCore, NodeCore
+from quorumlog._core.bridge.node cimport Deadline, GroupCore, NodeCore
 from quorumlog._core.bridge.snapshots cimport restore_at_opening
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.runtime.node cimport (
     group_discard, group_prepare, node_command, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, LOG_CACHE_BYTES, HostedGroup, Ticket)
+    APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, COMMAND_CHECK_DROPPED, LOG_CACHE_BYTES, HostedGroup, Ticket)
 from quorumlog._core.storage.batch cimport pool_open
 from quorumlog._core.storage.snapshot cimport SNAPSHOT_CHUNK_BYTES
 from quorumlog._core.storage.wal cimport RecoveredGroup
@@ -25,6 +25,16 @@ import threading
 from quorumlog import errors
 from quorumlog._core.bridge.applier import run_applier
 from quorumlog.machine import StateMachine
+
+
+cdef int refuse_dropped(NodeCore core, group_t group) except -1:
+    """Before anything of it is looked at: what a dropped group has left is nobody's."""
+    cdef Ticket* ticket = ticket_new(COMMAND_CHECK_DROPPED, NULL, sizeof(group_t))
+    if ticket == NULL:
+        raise MemoryError()
+    (<group_t*>ticket.answer)[0] = group
+    ticket_leave(core.answered(ticket, Deadline(None)))
+    return 0
 
 
 cdef HostedGroup* prepare(NodeCore core, group_t group, bytes name, object machine, bint has_peers,
@@ -131,6 +141,7 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.piece_bytes = SNAPSHOT_CHUNK_BYTES
     options.priority = o["priority"]
     options.disk_patience_ns = o["disk_patience_ns"]
+    refuse_dropped(core, group)
     hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()
     if machine is None or has_snapshots(machine):

@@ -10,7 +10,7 @@ Receipts and tickets have memory of their own and are answered before the node g
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_DROPPED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
@@ -26,8 +26,8 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT, GroupExplanation,
-    NodeOptions, NodeStatus, Readmission, Ticket)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT,
+    GroupExplanation, NodeOptions, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
@@ -299,6 +299,8 @@ cdef class GroupCore:
 
     cdef int check_open(self) except -1:
         self.core.check_open()
+        if load_u32(&self.hosted.apply.stopped) == <uint32_t>ERR_DROPPED:
+            raise simple_error(ERR_DROPPED, f"group {self.hosted.name.decode()!r}")
         if self.stopped_error is not None:
             raise errors.ReplicaStopped(*self.stopped_error)
         return 0
@@ -462,6 +464,11 @@ cdef class GroupCore:
     def applied(self):
         self.core.check_open()
         return load_u64(&self.hosted.apply.applied)
+
+    @property
+    def dropped(self):
+        self.core.check_open()
+        return load_u32(&self.hosted.apply.stopped) == <uint32_t>ERR_DROPPED
 
     @property
     def session(self):

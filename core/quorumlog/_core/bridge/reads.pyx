@@ -11,7 +11,7 @@ cimport cython
 
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
-from quorumlog._core.base.status cimport ERR_STALE, ERR_STOPPED, OK
+from quorumlog._core.base.status cimport ERR_STALE, OK
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.loops cimport Awaited
 from quorumlog._core.bridge.node cimport Deadline, GroupCore
@@ -256,7 +256,7 @@ cdef bint answer_reads(GroupCore group, ReadList* ended, unsigned long long stop
             elif group.stopped_error is not None:
                 reading.stopped = group.stopped_error
             else:
-                status = ERR_STOPPED
+                status = <int>load_u32(&apply.stopped)
         reads_end(&group.hosted.reads, read, status, ended)
         reading = None
         if monotonic_ns() > stop_ns:

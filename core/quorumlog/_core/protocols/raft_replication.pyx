@@ -31,7 +31,7 @@ from quorumlog._core.protocols.raft_state cimport (
 from quorumlog._core.protocols.raft_shipping cimport shipping_begin, shipping_end
 from quorumlog._core.protocols.raft_transfer cimport transfer_start
 from quorumlog._core.storage.batch cimport (
-    IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
+    IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
 
 cdef enum:
     # Of one message: a frame has 32 MiB and a batch 16, so one batch over this still fits.
@@ -99,7 +99,8 @@ cdef void append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
 cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef Batch* batch = event.batch
     cdef int slot
-    check(batch.kind == KIND_ENTRIES and batch.count >= 1, b"Q-RAFT-21 a proposal has entries")
+    check((batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK) and batch.count >= 1,
+          b"Q-RAFT-21 a proposal has entries")
     if raft.role != ROLE_LEADER:
         outbox_refuse(out, batch, ERR_NOT_LEADER)
         return

@@ -7,7 +7,9 @@ from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
+    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_DROPPED, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT,
+    OK)
+from quorumlog._core.engine.last_word cimport is_last_word
 from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_open)
@@ -164,6 +166,8 @@ cdef void apply_done(Apply* apply) noexcept nogil:
             store_u32(&apply.rewind, REWIND_EXPIRED)
     store_u64_relaxed(&apply.session_count, apply.sessions.count)
     store_u64(&apply.applied, batch_last(batch))
+    if is_last_word(batch):
+        apply_stop(apply, ERR_DROPPED)
     batch_drop(batch)
     fence()
     if load_u32(&apply.waiters):

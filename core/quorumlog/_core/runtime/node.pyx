@@ -12,6 +12,7 @@ from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
 from quorumlog._core.runtime.control cimport control_start, control_stop
 from quorumlog._core.runtime.leader_call cimport call_fail
 from quorumlog._core.runtime.dispatch cimport ticket_done
+from quorumlog._core.runtime.dropping cimport drop_leftovers
 from quorumlog._core.runtime.group_snapshot cimport group_take_snapshot
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
 from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
@@ -26,6 +27,7 @@ from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
 from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_noticed, writer_open
 from quorumlog._core.storage.batch cimport pool_close, pool_open
+from quorumlog._core.storage.dropped cimport dropped_close, dropped_read
 from quorumlog._core.storage.files cimport Files, system_files
 from quorumlog._core.storage.identity cimport (
     KnownPeers, identity_lock, identity_read, made_to_rejoin, peers_read, peers_readmit, peers_write)
@@ -128,6 +130,11 @@ cdef int open_files(Node* node, const NodeOptions* options, char* detail, uint32
         if node.report != NULL:
             snprintf(detail, detail_bytes, b"%s", node.report.detail)
         return status
+    status = dropped_read(files, node.path, &node.dropped)
+    if status != OK:
+        snprintf(detail, detail_bytes, b"%s/dropped", node.path)
+        return status
+    drop_leftovers(node)
     node.flushed = wal_flushed(node.wal)
     return OK
 
@@ -267,12 +274,18 @@ cdef void node_stop(Node* node) noexcept nogil:
 
 
 cdef void node_free(Node* node) noexcept nogil:
+    cdef HostedGroup* following
     cdef uint32_t i
     for i in range(node.held_count):
         message_drop_batches(&node.held[i])
         free(node.held[i].batches)
     for i in range(node.group_count):
         group_discard(node.groups[i])
+    while node.closed_groups != NULL:
+        following = node.closed_groups.following
+        group_discard(node.closed_groups)
+        node.closed_groups = following
+    dropped_close(&node.dropped)
     if node.wal != NULL:
         wal_close(node.wal)
     if node.outbox != NULL:

@@ -23,6 +23,7 @@ from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.dropped cimport DroppedGroups
 from quorumlog._core.storage.identity cimport Identity, KnownPeers
 from quorumlog._core.storage.wal cimport RecoveredGroup, Wal, WalReport, WalStatus
 
@@ -52,6 +53,8 @@ cdef enum CommandKind:
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
     COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
     COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
+    COMMAND_DROP_GROUP = 8         # answer: int*, what drop_ask says
+    COMMAND_CHECK_DROPPED = 9      # answer: group_t*, whose id it is; ERR_DROPPED
     COMMAND_SNAPSHOT = 30          # answer: index_t*, of the snapshot that is durable then
     COMMAND_SNAPSHOT_MADE = 31     # answer: SnapshotMade*, from whoever wrote it
 
@@ -140,6 +143,7 @@ cdef struct HostedGroup:
     Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
+    HostedGroup* following         # in the list of those that were closed
     int answer                     # of the newest step, to what it was asked for
     Asked asked[CALLS_MAX]
     uint64_t asked_last            # their numbers
@@ -205,6 +209,8 @@ cdef struct Node:
     Snapshots snapshots
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
+    DroppedGroups dropped
+    HostedGroup* closed_groups     # dropped: what of them callers may still look at
     Message* held                  # wait for their after_io; each owns its `batches` array
     uint32_t held_count
     uint32_t held_capacity

@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.atomics cimport exchange_ptr, exchange_u32, load_u32, load_u64, store_u32
 from quorumlog._core.base.checks cimport check2
-from quorumlog._core.base.status cimport ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
+from quorumlog._core.base.status cimport ERR_DROPPED, ERR_MEMORY, ERR_NOT_LEADER, ERR_SESSION_EXPIRED, ERR_STOPPED, OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.engine.receipt cimport Receipt, receipt_drop, receipt_fail, receipt_number
@@ -109,7 +109,7 @@ cdef void settle(Node* node, HostedGroup* hosted) noexcept nogil:
     elif rewind == REWIND_EXPIRED:
         proposals_fail(hosted, ERR_SESSION_EXPIRED)
     if load_u32(&hosted.apply.stopped):
-        proposals_fail(hosted, ERR_STOPPED)
+        proposals_fail(hosted, ERR_DROPPED if load_u32(&hosted.apply.stopped) == <uint32_t>ERR_DROPPED else ERR_STOPPED)
 
 
 cdef int propose_here(Node* node, HostedGroup* hosted, Proposal* proposal) noexcept nogil:

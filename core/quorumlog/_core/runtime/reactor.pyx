@@ -9,8 +9,8 @@ from quorumlog._core.base.atomics cimport (
     exchange_ptr, exchange_u32, fence, load_ptr, load_u32, load_u64, store_u32)
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
-from quorumlog._core.base.types cimport GROUPS_MAX
+    ERR_AGAIN, ERR_DROPPED, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
+from quorumlog._core.base.types cimport GROUPS_MAX, group_t
 from quorumlog._core.engine.log cimport log_limit, log_pin, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, READ_BY_ROUND, Event, GroupStatus)
@@ -20,11 +20,14 @@ from quorumlog._core.runtime.leader_call cimport (
     call_fail, call_time)
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+from quorumlog._core.runtime.dropping cimport (
+    drop_ask, drop_close, drop_files, drop_on_message, drop_tell, drop_waits)
 from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    COMMAND_SNAPSHOT, COMMAND_SNAPSHOT_MADE, COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, COMMAND_TRANSFER,
-    LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus, Readmission, SnapshotMade, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_CHECK_DROPPED, COMMAND_DROP_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS,
+    COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT, COMMAND_SNAPSHOT_MADE, COMMAND_SURVEY_GROUP,
+    COMMAND_SURVEY_NODE, COMMAND_TRANSFER, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus, Readmission,
+    SnapshotMade, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -42,6 +45,7 @@ from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
 from quorumlog._core.runtime.writer cimport (
     writer_completed, writer_kind, writer_prepare, writer_submit)
+from quorumlog._core.storage.dropped cimport dropped_holds
 from quorumlog._core.storage.wal cimport (
     WritePlan, wal_body_bytes_max, wal_complete, wal_open_group, wal_plan, wal_ready,
     wal_status)
@@ -126,6 +130,8 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
     cdef Event event
     if load_u32(&node.failure):
         return
+    if hosted == NULL and drop_tell(node, message):
+        return
     if hosted == NULL or hosted.protocol.number != message.protocol or not batches_fit(node, message):
         node.dropped_messages += 1
         return
@@ -147,7 +153,7 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
         event.message = message
         event.peer = message.sender
         group_step(node, hosted, &event)
-    else:
+    elif not drop_on_message(node, hosted, message):
         node.dropped_messages += 1
 
 
@@ -211,6 +217,8 @@ cdef void relieve_pool(Node* node) noexcept nogil:
 cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     cdef uint64_t wsn = 0
     cdef int status
+    if dropped_holds(&node.dropped, hosted.group):
+        return ERR_DROPPED
     if node.group_count == GROUPS_MAX or node_group(node, hosted.group) != NULL:
         return ERR_USAGE
     status = wal_open_group(node.wal, hosted.group, hosted.name, hosted.protocol.mode, &wsn)
@@ -252,6 +260,13 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
     cdef int status = OK
     if ticket.kind == COMMAND_NODE_STATUS:
         reactor_status(node, <NodeStatus*>ticket.answer)
+    elif ticket.kind == COMMAND_DROP_GROUP:
+        (<int*>ticket.answer)[0] = drop_ask(node, hosted)
+    elif ticket.kind == COMMAND_CHECK_DROPPED:
+        status = ERR_DROPPED if dropped_holds(&node.dropped, (<group_t*>ticket.answer)[0]) else OK
+    elif hosted != NULL and hosted.state == NULL:
+        drop_files(node, hosted.group)
+        status = ERR_DROPPED
     elif ticket.kind == COMMAND_GROUP_STATUS:
         hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
     elif ticket.kind == COMMAND_EXPLAIN:
@@ -405,7 +420,7 @@ cdef bint anything_new(Node* node) noexcept nogil:
         return True
     for i in range(node.group_count):
         if proposals_waiting(node.groups[i]) or reads_asked(&node.groups[i].reads) \
-                or repair_waits(node.groups[i]):
+                or repair_waits(node.groups[i]) or drop_waits(node.groups[i]):
             return True
     return False
 
@@ -455,6 +470,8 @@ cdef void* reactor_body(void* context) noexcept nogil:
         if load_u32(&node.failure):
             refuse_reads(node)
         else:
+            if drop_close(node):
+                share_caches(node)
             relieve_pool(node)
             busy = run_groups(node) or busy
         if not load_u32(&node.failure):

@@ -8,6 +8,7 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.runtime.apply cimport NOT_THERE_YET, apply_stop
 from quorumlog._core.runtime.apply_snapshot cimport apply_meta, apply_restored, apply_resume
 from quorumlog._core.runtime.dispatch cimport group_step, node_group, ticket_done, wake_applier
+from quorumlog._core.runtime.dropping cimport drop_files
 from quorumlog._core.runtime.node_state cimport APPLIER_NONE
 from quorumlog._core.runtime.snapshots cimport (
     JOB_LOAD, JOB_MAKE, JOB_READ, SnapshotJob, job_free, job_new, snapshots_answers, snapshots_ask,
@@ -183,6 +184,8 @@ cdef bint snapshotting_turn(Node* node) noexcept nogil:
         hosted = node_group(node, job.group)
         if hosted != NULL:
             take_answer(node, hosted, job)
+        else:
+            drop_files(node, job.group)
         job_free(job)
         job = following
     return any_done

@@ -1,0 +1,3 @@
+from quorumlog._core.bridge.node import GroupCore
+
+def drop(group: GroupCore, timeout: float | None) -> None: ...
