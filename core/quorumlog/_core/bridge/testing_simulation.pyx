@@ -3,6 +3,7 @@
 from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.bridge.testing_machine cimport Machines
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.simulation.disk cimport disk_clone
@@ -19,6 +20,7 @@ from quorumlog._core.simulation.world cimport world_close, world_open, world_run
 from quorumlog._core.simulation.world_state cimport Host, OpenRequest, World, WorldOptions
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cdef enum:
@@ -29,7 +31,8 @@ FAULTS = (
     "loss", "duplication", "delay", "reordering", "replay", "partition", "one_way_cut", "bridge", "clog",
     "process_crash", "power_cut", "blackout", "second_crash", "recovery_crash", "pause", "wipe",
     "write_error", "sync_error", "read_error", "no_space", "late_write", "swapped_writes",
-    "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "clock_drift", "clock_jump", "clock_freeze",
+    "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "lost_tail", "rotten_batch", "clock_drift",
+    "clock_jump", "clock_freeze",
 )
 MARK_NAMES = (
     "elected", "campaign_lost", "pre_campaign_lost", "stepped_down", "deposed", "leader_paused", "quorum_down",
@@ -38,16 +41,20 @@ MARK_NAMES = (
     "read_waited", "read_forwarded", "unproved_tail", "tail_settled", "recovery_crashed",
     "recovery_crashed_twice", "write_failed", "sync_failed", "swapped", "segment_rolled", "segment_retired",
     "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
-    "replayed", "unclogged", "clock_froze_leader",
+    "replayed", "unclogged", "clock_froze_leader", "hole_found", "listens", "admitted", "admitted_wiped",
+    "fault_read", "fault_scrubbed", "repair_served", "repaired", "repaired_leading", "stood_down_faulty",
+    "all_rotten", "whole_again",
 )
 PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4}
 TRACED = (
     "", "sent", "arrived", "role", "voted", "wrote", "flushed", "committed", "started", "not_started", "stopped",
-    "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted",
+    "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted", "bad", "repair",
+    "listens", "admitted", "readmitted",
 )
 MESSAGES = (
     "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
-    "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
+    "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term", "fetch", "fetch_reply", "barrier",
+    "barrier_reply",
 )
 ROLES = ("", "follower", "pre-candidate", "candidate", "leader", "learner")
 KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 10: "membership"}
@@ -62,6 +69,8 @@ def has_mutants():
 
 cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:
     cdef RaftOptions options
+    cdef Fault* faults
+    cdef void* state
     cdef uint32_t i
     memset(&options, 0, sizeof(RaftOptions))
     options.group = request.group
@@ -78,7 +87,21 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.vote = request.vote
     options.unproved_last = request.unproved_last
     options.unproved_term = request.unproved_term
-    return raft_open(&options, log, now_ns)
+    options.listening = request.listening
+    faults = <Fault*>calloc(request.hole_count + 1, sizeof(Fault))
+    if faults == NULL:
+        return NULL
+    for i in range(request.hole_count):
+        faults[i].first = request.holes[i].first
+        faults[i].last = request.holes[i].last
+        faults[i].term = request.holes[i].term
+        faults[i].body_crc = request.holes[i].body_crc
+        faults[i].identified = request.holes[i].identified
+    options.faults = faults
+    options.fault_count = request.hole_count
+    state = raft_open(&options, log, now_ns)
+    free(faults)
+    return state
 
 
 # What a run has to say -------------------------------------------------------------------
@@ -89,6 +112,7 @@ cdef dict host_told(const Host* host):
         "role": ROLES[host.status.role], "term": host.status.term, "leader": host.status.leader,
         "first": host.status.first, "last": host.status.last, "flushed": host.status.flushed,
         "commit": host.status.commit, "applied": host.applied, "unproved_last": host.status.unproved_last,
+        "directory": host.directory, "listening": bool(host.status.listening), "faulty": host.status.faulty,
     }
 
 
@@ -117,8 +141,9 @@ cdef dict told(const World* world):
         "compactions": world.compactions,
         "faults": faults,
         "marks": {MARK_NAMES[i]: world.marks[i] for i in range(<int>MARKS) if world.marks[i]},
+        # What keeps a node from serving at the end, by file and offset.
         "stopped": [(<bytes>world.hosts[i].stop).decode() for i in range(world.options.node_count)
-                    if world.hosts[i].ended],
+                    if world.hosts[i].ended or world.hosts[i].status.listening or world.hosts[i].status.faulty],
         "hosts": [host_told(&world.hosts[i]) for i in range(world.options.node_count)],
         "timeouts_to_progress": ((world.progress_at_ns - world.healed_at_ns) / timeout_ns
                                  if world.progress_at_ns else None),
@@ -195,6 +220,12 @@ cdef dict record_told(const TraceRecord* record):
         line["power"] = bool(record.a)
     elif event == "fault":
         line["fault"] = FAULTS[record.a]
+    elif event == "bad":
+        line.update(index=record.a, scrubbed=bool(record.b))
+    elif event == "repair":
+        line.update(first=record.a, last=record.b, wsn=record.number)
+    elif event == "readmitted":
+        line.update(at=record.peer, directory=record.a)
     elif event == "compacted":
         line["first"] = record.a
     elif event == "not_started":

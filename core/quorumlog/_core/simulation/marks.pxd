@@ -47,7 +47,7 @@ cdef enum Mark:
     MARK_NAME_LOST = 33
     MARK_GARBAGE = 34
     MARK_DAMAGED = 35
-    MARK_DAMAGE_FOUND = 36         # and named, in a clean stop
+    MARK_DAMAGE_FOUND = 36         # by a recovery, and named
     MARK_DAMAGE_OUTLIVED = 37      # what was redundant or of no use
     MARK_SECOND_CRASH = 38
     # Messages
@@ -55,7 +55,20 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
-    MARKS = 43
+    # What was lost, and comes back
+    MARK_HOLE_FOUND = 43           # a bad batch in a log that goes on behind it
+    MARK_LISTENS = 44              # what is lost has no known place: it may have forgotten votes
+    MARK_ADMITTED = 45             # a listening node has a say again
+    MARK_ADMITTED_WIPED = 46       # and had lost everything
+    MARK_FAULT_READ = 47           # a cold read came upon it: to apply, or for a peer
+    MARK_FAULT_SCRUBBED = 48       # nobody had asked for it
+    MARK_REPAIR_SERVED = 49        # a batch was read for a peer's repair
+    MARK_REPAIRED = 50
+    MARK_REPAIRED_LEADING = 51     # its leader was repaired
+    MARK_STOOD_DOWN_FAULTY = 52    # a leader that could not be in time
+    MARK_ALL_ROTTEN = 53           # every node had a bad batch, and each another
+    MARK_WHOLE_AGAIN = 54          # by an inspection of the disk
+    MARKS = 55
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -13,6 +13,8 @@ cdef enum OccurrenceKind:
     OCCURS_CLIENT = 8          # client `number` acts
     OCCURS_FAULT = 9           # something breaks or is mended
     OCCURS_REACHABLE = 10      # `node` hears whether its connection to peer `number` stands
+    OCCURS_SCRUB = 11          # `node` reads some of what it wrote long ago
+    OCCURS_OPERATOR = 12       # an operator readmits `node`, in its directory `extra`, at node `number`
 
 cdef struct Occurrence:
     uint64_t at_ns
@@ -22,6 +24,7 @@ cdef struct Occurrence:
     uint64_t incarnation       # of the node: what was meant for an earlier life is void
     uint64_t number
     uint64_t extra
+    bint repair                # OCCURS_FETCH: one batch, for a peer's repair
     void* parcel
 
 cdef struct Schedule:

@@ -9,7 +9,12 @@
     history     what clients did and saw
     swarm       which faults a seed has, and how hot
     faults      what breaks when
-    damage      what rots on a disk, within bounds
+    atlas       what may be destroyed on whose disk
+    damage      what rots there
+    inspection  what a disk holds, looked at from outside
+    noticing    cold reads that failed
+    mending     what is bad is told to the protocol, and the scrub
+    operators   who replaces a lost directory and readmits its node
     marks       rare paths that were taken
     trace       what happened, for a reader
     world       the loop
@@ -31,6 +36,8 @@ from quorumlog._core.simulation.network cimport Network, NetworkOptions
 from quorumlog._core.simulation.schedule cimport Schedule
 from quorumlog._core.simulation.trace cimport Trace
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.holes cimport Hole
+from quorumlog._core.storage.scrub cimport Scrub
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -58,6 +65,9 @@ cdef struct OpenRequest:
     node_t vote
     index_t unproved_last
     term_t unproved_term
+    bint listening             # it may have forgotten what it promised
+    const Hole* holes          # batches of the log that are bad
+    uint32_t hole_count
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
 
@@ -94,7 +104,9 @@ cdef struct WorldOptions:
     uint64_t fault_ns                  # mean time between turns of faults; 0: none
     uint8_t level[FAULT_KINDS]         # FaultLevel
     uint32_t weight_compact            # a chore, not a fault
-    uint32_t damaged_nodes_max         # the atlas: so many nodes may lose what they held
+    uint32_t damaged_nodes_max         # the atlas: so many nodes at a time may have lost anything at all
+    uint32_t wipes_max                 # in a run
+    uint64_t scrub_ns                  # between two turns of the background scrub; 0: there is none
     NetworkOptions network
     ProtocolOpen open
     const Protocol* protocol
@@ -106,12 +118,15 @@ cdef struct Parcel:
     Message message
     uint64_t number            # the same for all copies
     uint64_t sent_ns
+    uint32_t from_directory    # a connection is between two directories, not between two names
+    uint32_t to_directory
     bint again                 # a copy that the network made
 
 cdef struct Writing:
     WritePlan plan
     bint busy
     bint written
+    wsn_t said                 # `flushed` in its headers
 
 cdef struct Host:
     uint32_t number            # 0-based
@@ -137,11 +152,20 @@ cdef struct Host:
     uint64_t wall_offset_ns
     bint idle_scheduled
     uint64_t disk_done_ns      # of the newest plan, where completions keep their order
-    # What damage has done to it
-    uint32_t damages
-    bint ended                 # stopped for good, saying why
-    char stop[STOP_BYTES]
-    bint failing               # a read found damage: it stops after this event
+    # What was destroyed on its disk, and what became of it
+    uint32_t directory         # which of its directories: a lost one is replaced by the next
+    bint deep                  # nobody knows which batches are bad, or all are gone; until it is whole again
+    uint32_t damages           # sectors of this directory that were destroyed
+    bint ended                 # it refuses to start, saying why
+    char stop[STOP_BYTES]      # file and offset of the damage that was found last
+    wsn_t proved               # `flushed` in a header that is durable: what is bad up to it is corrupt
+    wsn_t rolled               # records before it lie in sealed segments
+    index_t faulty_first       # not to be read, said the last step; 0: nothing
+    index_t waits_for          # the state machine can't read this entry; 0: it waits for nothing
+    bint told                  # and the protocol knows
+    bint failing               # what it read is bad, and nobody else has it: it stops after this event
+    Scrub scrub
+    bint scrubbing
     uint32_t recovery_crashes  # in a row
     uint32_t second_crash      # to come once it is back: 1 the process, 2 the power; 0: none
     uint32_t segments          # as of the last look
@@ -197,7 +221,8 @@ cdef struct World:
     uint64_t parcels           # numbered
     uint64_t hash              # of all that happened
     Trace trace
-    uint32_t damaged_nodes
+    uint32_t known[NODES_MAX][NODES_MAX]       # the directory of the second that the first talks to
+    uint32_t wipes
     uint32_t due_crashes       # in the hot profile: still to come
     uint32_t due_cuts
     bint mending               # links will be whole again some time

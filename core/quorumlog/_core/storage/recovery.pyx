@@ -221,6 +221,17 @@ cdef void note_damage(Wal* wal, WalReport* report, uint64_t id, uint64_t offset)
                  wal.path, <unsigned long long>id, <unsigned long long>offset)
 
 
+cdef void note_loss(Wal* wal, WalReport* report, const Segment* segment, uint64_t offset) noexcept nogil:
+    """What is missing lay right before the first thing that is there again: in this segment, or at the end of the
+    one before it."""
+    cdef const Segment* before
+    if segment.last_wsn != 0 or segment.end != 0 or wal.segment_count < 2:
+        note_damage(wal, report, segment.id, offset)
+        return
+    before = wal.segments[wal.segment_count - 2]
+    note_damage(wal, report, before.id, before.end)
+
+
 cdef int sync_segment(Wal* wal, uint64_t id) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef int result
@@ -304,19 +315,22 @@ cdef int replay_trusted(Wal* wal, Replay* replay, WalReport* report, Segment* se
     if fd < 0:
         free(entries)
         return status_of(fd)
-    segment.last_wsn = wsn
     for i in range(count):
         status = replay_footer_entry(replay, wal.files, fd, segment.id, &entries[i], &bad)
         if bad:
             note_damage(wal, report, segment.id, entries[i].offset)
         elif entries[i].kind == KIND_CHECKPOINT:
             segment.checkpoint_done = True
+            if replay.lost:
+                note_loss(wal, report, segment, entries[i].offset)
+        segment.end = max(segment.end, entries[i].offset + <uint64_t>entries[i].length)
         if status == OK and kind_has_entries(entries[i].kind):
             status = segment_summarise(segment, entries[i].group, entries[i].first,
                                        entries[i].first + entries[i].count - 1, entries[i].length,
                                        (entries[i].flags & RECORD_MOVED) != 0)
         if status != OK:
             break
+    segment.last_wsn = wsn
     report.bytes_read += <uint64_t>count * sizeof(FooterEntry)
     wal.files.close(wal.files.self, fd)
     free(entries)
@@ -346,10 +360,14 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
                 note_damage(wal, report, segment.id, item.offset)
             else:
                 segment.checkpoint_done = True
+                if replay.lost:
+                    note_loss(wal, report, segment, item.offset)
             continue
         if item.event.kind == KIND_FOOTER:
             continue
         replay_item(replay, item)
+        if replay.lost:
+            note_loss(wal, report, segment, item.offset)
         if item.event.wsn > segment.last_wsn:
             segment.last_wsn = item.event.wsn
         if item.state == ITEM_VALID and kind_has_entries(item.event.kind) and not (item.flags & RECORD_COPY):
@@ -363,6 +381,7 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         note_damage(wal, report, segment.id, scan.damaged_offset)
     if scan.highest > highest[0]:
         highest[0] = scan.highest
+    segment.end = scan.end
     report.bytes_read += scan.bytes
     scan_close(&scan)
     return status

@@ -43,6 +43,7 @@ cdef struct Replay:
     bint bad_beyond_proof          # something above F was not accepted
     index_t hole_first             # of the hole that the newest item made; 0: it made none
     index_t hole_last
+    bint lost                      # something flushed is missing right before the newest item or checkpoint
     int status
 
 
