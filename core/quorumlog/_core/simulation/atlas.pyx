@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t
 
 cdef bint looks_well(const Host* host) noexcept nogil:
     return (host.up and host.status.faulty == 0 and not host.status.listening and host.status.unproved_last == 0
-            and host.waits_for == 0)
+            and host.waits_for == 0 and not host.disk.lose_sector)
 
 
 cdef void atlas_look(World* world) noexcept nogil:

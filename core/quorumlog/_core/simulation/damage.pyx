@@ -203,11 +203,20 @@ cdef bint rot_some(World* world, Host* host) noexcept nogil:
         tries -= 1
         entry = &account.kept[prng_below(&world.prng, account.kept_count)]
         if atlas_lets_rot(world, host, entry):
-            if not rot(world, host, entry):
-                return False
-            mark_all_rotten(world)
-            return True
+            return rot(world, host, entry)
     return False
+
+
+cdef bint rot_batches(World* world, Host* host) noexcept nogil:
+    """One, or one of each node."""
+    cdef uint32_t i
+    cdef bint done = rot_some(world, host)
+    if prng_chance(&world.prng, 1, 2):
+        for i in range(world.options.node_count):
+            if i != host.number:
+                done = rot_some(world, &world.hosts[i]) or done
+    mark_all_rotten(world)
+    return done
 
 
 # Turns ----------------------------------------------------------------------------------
@@ -232,7 +241,7 @@ cdef bint damage_sectors(World* world, Host* host, int kind) noexcept nogil:
 
 cdef bint damage_turn(World* world, Host* host, int kind) noexcept nogil:
     if kind == FAULT_ROTTEN_BATCH:
-        return rot_some(world, host)
+        return rot_batches(world, host)
     return damage_sectors(world, host, kind)
 
 

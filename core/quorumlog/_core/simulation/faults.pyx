@@ -369,6 +369,7 @@ cdef void heal_world(World* world) noexcept nogil:
     for i in range(world.options.node_count):
         host = &world.hosts[i]
         memset(host.disk.faults, 0, sizeof(host.disk.faults))
+        host.disk.lose_sector = False
         host.paused_until_ns = 0
         host.frozen_until_ns = min(host.frozen_until_ns, world.now_ns)
         if host_is_hurt(world, host) and world.options.profile != PROFILE_BEYOND:

@@ -4,7 +4,7 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport Prng, prng_seed
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.simulation.disk cimport Disk, disk_clone, disk_close
-from quorumlog._core.simulation.disk_cut cimport disk_power_cut
+from quorumlog._core.simulation.disk_cut cimport disk_cut_as, disk_fates
 from quorumlog._core.simulation.host_life cimport host_wal_options, recovered_group
 from quorumlog._core.simulation.ledger cimport Account, Kept, content_of, ledger_intact
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World
@@ -13,7 +13,8 @@ from quorumlog._core.storage.wal cimport (
     RecoveredGroup, Wal, WalOptions, WalReport, wal_close, wal_open, wal_read,
 )
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
 
 cdef enum:
     POOL_BYTES = 1 << 26
@@ -44,17 +45,26 @@ cdef bint holds_all(const World* world, const Host* host, Wal* wal, const Recove
     return whole
 
 
+cdef void cut(Disk* disk) noexcept nogil:
+    """What was never synced is gone, and what a sync lost without a word."""
+    cdef uint32_t count = disk_fates(disk, NULL, 0)
+    cdef uint8_t* fates = <uint8_t*>calloc(count + 1, 1)
+    cdef Prng nothing_drawn
+    check(fates != NULL, b"Q-INSP-02 there is memory for fates")
+    prng_seed(&nothing_drawn, 0)
+    disk_cut_as(disk, fates, count, 0, &nothing_drawn)
+    free(fates)
+
+
 cdef bint disk_is_whole(World* world, const Host* host) noexcept nogil:
     cdef Disk* disk = disk_clone(host.disk, host.incarnation)
     cdef const WalReport* report
     cdef const RecoveredGroup* group
     cdef WalOptions options
-    cdef Prng prng
     cdef Wal* wal
     cdef int status = OK
     cdef bint whole = False
-    prng_seed(&prng, world.options.seed ^ (host.incarnation << 8) ^ host.number)
-    disk_power_cut(disk, &prng)
+    cut(disk)
     host_wal_options(world, &options)
     wal = wal_open(&disk.files, b"wal", &options, &report, &status)
     if wal != NULL:

@@ -232,6 +232,14 @@ cdef void note_loss(Wal* wal, WalReport* report, const Segment* segment, uint64_
     note_damage(wal, report, before.id, before.end)
 
 
+cdef void checkpoint_seen(Wal* wal, Replay* replay, WalReport* report, Segment* segment, uint64_t offset) noexcept nogil:
+    segment.checkpoint_done = True
+    replay.verdict_segment = segment.id
+    replay.verdict_offset = offset
+    if replay.lost:
+        note_loss(wal, report, segment, offset)
+
+
 cdef int sync_segment(Wal* wal, uint64_t id) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef int result
@@ -320,9 +328,7 @@ cdef int replay_trusted(Wal* wal, Replay* replay, WalReport* report, Segment* se
         if bad:
             note_damage(wal, report, segment.id, entries[i].offset)
         elif entries[i].kind == KIND_CHECKPOINT:
-            segment.checkpoint_done = True
-            if replay.lost:
-                note_loss(wal, report, segment, entries[i].offset)
+            checkpoint_seen(wal, replay, report, segment, entries[i].offset)
         segment.end = max(segment.end, entries[i].offset + <uint64_t>entries[i].length)
         if status == OK and kind_has_entries(entries[i].kind):
             status = segment_summarise(segment, entries[i].group, entries[i].first,
@@ -359,9 +365,7 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
                     replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn):
                 note_damage(wal, report, segment.id, item.offset)
             else:
-                segment.checkpoint_done = True
-                if replay.lost:
-                    note_loss(wal, report, segment, item.offset)
+                checkpoint_seen(wal, replay, report, segment, item.offset)
             continue
         if item.event.kind == KIND_FOOTER:
             continue
@@ -473,6 +477,9 @@ cdef int make_report(Wal* wal, Replay* replay, WalReport* report) noexcept nogil
         if group.appended.live:
             report_group(&report.groups[report.group_count], group, &replay.tracks[i])
             report.group_count += 1
+            if report.groups[report.group_count - 1].boundless and replay.verdict_segment != 0:
+                # Nothing bad was read: the newest checkpoint has what an earlier recovery concluded.
+                note_damage(wal, report, replay.verdict_segment, replay.verdict_offset)
     report.records = replay.records
     report.corrupt_records = replay.corrupt_records
     report.unproved_records = replay.unproved_records

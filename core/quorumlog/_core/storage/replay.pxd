@@ -34,6 +34,8 @@ cdef struct Replay:
     bint started
     bint checkpointed              # a checkpoint was replayed: every group is known from here on
     uint32_t checkpoints           # replayed
+    uint64_t verdict_segment       # where the newest of them lies
+    uint64_t verdict_offset
     wsn_t missing_first[MISSING_MAX]
     wsn_t missing_last[MISSING_MAX]
     uint32_t missing_count
