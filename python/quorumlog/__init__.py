@@ -39,11 +39,13 @@ from quorumlog.errors import (
     UsageError,
     Withdrawn,
 )
+from quorumlog.explanation import Explanation, Finding
 from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
 
@@ -56,9 +58,12 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "Explanation",
     "Fenced",
+    "Finding",
     "Group",
     "GroupStatus",
+    "GroupSurvey",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -69,10 +74,12 @@ __all__ = [
     "Node",
     "NodeOptions",
     "NodeStatus",
+    "NodeSurvey",
     "NotLeader",
     "Overloaded",
     "PeerError",
     "PeerStatus",
+    "PeerSurvey",
     "ProposalTimeout",
     "QueriesFailed",
     "QuorumlogError",
@@ -93,4 +100,5 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "survey",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from quorumlog._core.bridge import reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
+from quorumlog.explanation import Explanation, finding_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -74,6 +75,34 @@ class GroupStatus:
     elections: int
     leader_changes: int
     peers: tuple[PeerStatus, ...]
+
+
+def group_status_of(raw: dict[str, Any], name_of: Callable[[int], str | None]) -> GroupStatus:
+    """From the core's own form, with names in place of ids."""
+    raw["role"] = ROLES.get(raw["role"], "unknown")
+    raw["leader"] = name_of(raw["leader"])
+    raw["vote"] = name_of(raw["vote"])
+    raw["peers"] = tuple(
+        PeerStatus(
+            name=name_of(peer.pop("node")) or "?",
+            state=PEER_STATES.get(peer.pop("state"), "unknown"),
+            **peer,
+        )
+        for peer in raw["peers"]
+    )
+    return GroupStatus(**raw)
+
+
+def explanation_of(
+    raw: dict[str, Any], group: str, node: str, name_of: Callable[[int], str | None]
+) -> Explanation:
+    """From the core's own form."""
+    return Explanation(
+        group=group,
+        node=node,
+        status=group_status_of(raw["status"], name_of),
+        findings=tuple(finding_of(one, name_of) for one in raw["findings"]),
+    )
 
 
 def is_linearizable(consistency: Consistency) -> bool:
@@ -214,21 +243,24 @@ class Group:
         """A consistent look at the group, answered by the reactor."""
         return self.status_of(self._core.status(timeout))
 
+    def explain(self, timeout: float = 5.0) -> Explanation:
+        """Why commit does or doesn't move, as this node sees it; ask the leader for the whole answer.
+
+        Answered by the reactor from what it knows: nothing waits for a peer, the disk or a quorum, and
+        a node that failed answers too.
+
+        Raises:
+            ReadTimeout: the reactor did not answer in time.
+        """
+        return self.explanation_of(self._core.explain(timeout))
+
+    def explanation_of(self, raw: dict[str, Any]) -> Explanation:
+        """From the core's own form."""
+        return explanation_of(raw, self.name, self._node.name, self._node.name_of)
+
     def status_of(self, raw: dict[str, Any]) -> GroupStatus:
-        """From the core's own form, with names in place of ids."""
-        name_of = self._node.name_of
-        raw["role"] = ROLES.get(raw["role"], "unknown")
-        raw["leader"] = name_of(raw["leader"])
-        raw["vote"] = name_of(raw["vote"])
-        raw["peers"] = tuple(
-            PeerStatus(
-                name=name_of(peer.pop("node")) or "?",
-                state=PEER_STATES.get(peer.pop("state"), "unknown"),
-                **peer,
-            )
-            for peer in raw["peers"]
-        )
-        return GroupStatus(**raw)
+        """From the core's own form."""
+        return group_status_of(raw, self._node.name_of)
 
     @property
     def node_name(self) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from quorumlog import group as blocking_group
 from quorumlog._core.bridge import aio
-from quorumlog._core.bridge.aio import Applying, Room, Settling, group_status, taken
+from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, group_status, taken
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import Overloaded, ReadTimeout
+from quorumlog.explanation import Explanation
 from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, is_linearizable
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Group:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _leader_within(self, timeout: float) -> str | None:
+    async def _leader_within(self, timeout: float | None) -> str | None:
         try:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
@@ -161,6 +162,10 @@ class Group:
     async def status(self, timeout: float | None = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
         return self.blocking.status_of(await group_status(self._core, timeout))
+
+    async def explain(self, timeout: float | None = 5.0) -> Explanation:
+        """Why commit does or doesn't move, as this node sees it.  See quorumlog.Group.explain."""
+        return self.blocking.explanation_of(await group_explain(self._core, timeout))
 
     async def _propose_in_turn(
         self, submit: Callable[[Any], Submission], payload: Any, timeout: float | None

@@ -6,6 +6,7 @@ protocols only through this.
 """
 
 from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.explain cimport Standing
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
@@ -87,4 +88,5 @@ cdef struct Protocol:
     uint8_t mode                                                 # GroupMode of its log group
     void (*step)(void* state, const Event* event, Outbox* out) noexcept nogil
     void (*status)(void* state, GroupStatus* out) noexcept nogil
+    void (*standing)(void* state, Standing* out) noexcept nogil  # NULL: it has nothing to say
     void (*close)(void* state) noexcept nogil

@@ -42,6 +42,7 @@ from quorumlog._core.protocols.raft_repair cimport (
 from quorumlog._core.protocols.raft_replication cimport (
     replication_commit, replication_on_append_reply, replication_on_fetched, replication_on_heartbeat_reply,
     replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
+from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
@@ -426,6 +427,7 @@ RAFT_TABLE.number = PROTOCOL_RAFT
 RAFT_TABLE.mode = 1                    # MODE_SUFFIX of storage/wal.pxd
 RAFT_TABLE.step = raft_step
 RAFT_TABLE.status = raft_status
+RAFT_TABLE.standing = raft_standing
 RAFT_TABLE.close = raft_close
 
 

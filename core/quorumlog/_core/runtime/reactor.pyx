@@ -17,9 +17,11 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
+    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus,
+    Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -28,6 +30,7 @@ from quorumlog._core.runtime.proposals cimport (
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
 from quorumlog._core.runtime.reads cimport (
     Read, reads_asked, reads_deadline, reads_fail, reads_next)
+from quorumlog._core.runtime.survey cimport GroupSurvey, NodeSurvey, survey_group, survey_node
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
@@ -200,13 +203,14 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     return OK
 
 
-cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
+cdef void reactor_status(Node* node, NodeStatus* status) noexcept nogil:
     cdef GroupStatus group
     cdef uint32_t i
     wal_status(node.wal, &status.wal)
     transport_status(node.transport, &status.transport)
     status.writer_kind = writer_kind(node.writer)
     status.failure = <int>load_u32(&node.failure)
+    status.boot = node.report.boot
     status.turns = node.turns
     status.wakes = node.wakes
     status.held_messages = node.held_count
@@ -225,9 +229,15 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
     cdef HostedGroup* hosted = <HostedGroup*>ticket.subject
     cdef int status = OK
     if ticket.kind == COMMAND_NODE_STATUS:
-        node_status(node, <NodeStatus*>ticket.answer)
+        reactor_status(node, <NodeStatus*>ticket.answer)
     elif ticket.kind == COMMAND_GROUP_STATUS:
         hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
+    elif ticket.kind == COMMAND_EXPLAIN:
+        group_explain(node, hosted, <GroupExplanation*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_NODE:
+        survey_node(node, <NodeSurvey*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_GROUP:
+        status = survey_group(node, <GroupSurvey*>ticket.answer)
     elif load_u32(&node.failure):
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
@@ -264,6 +274,8 @@ cdef bint collect_writes(Node* node) noexcept nogil:
         node.writes_in_flight -= 1
         if wal_complete(node.wal, number, error) != OK:
             reactor_fail(node, ERR_NO_SPACE if error == ENOSPC else ERR_IO)
+    if any_done:
+        node.disk_since_ns = node.now_ns if node.writes_in_flight else 0
     if any_done and not load_u32(&node.failure):
         node.mark_ns = node.now_ns + MARK_DELAY_NS
         node_flushed(node)
@@ -280,13 +292,18 @@ cdef void plan_writes(Node* node) noexcept nogil:
             # Filling a file here would stall heartbeats: the preparing thread does it, we look again.
             writer_prepare(node.writer)
             node.starved_ns = node.now_ns + SPARE_POLL_NS
+            if node.starved_since_ns == 0:
+                node.starved_since_ns = node.now_ns
             break
+        node.starved_since_ns = 0
         status = wal_plan(node.wal, &plan, mark)
         if status == ERR_AGAIN:
             break
         if status != OK:
             reactor_fail(node, status)
             return
+        if node.writes_in_flight == 0:
+            node.disk_since_ns = node.now_ns
         node.writes_in_flight += 1
         writer_submit(node.writer, &plan)
     if mark:
