@@ -4,7 +4,7 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.simulation.atlas cimport atlas_has_room, atlas_lets_rot, atlas_lets_wipe, atlas_note
-from quorumlog._core.simulation.disk cimport Disk, Inode, Name, disk_inode
+from quorumlog._core.simulation.disk cimport Disk, Name, disk_inode
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_LOST_TAIL, FAULT_MISDIRECTED, FAULT_ROTTEN_BATCH, FAULT_STALE, FAULT_ZEROED,
@@ -20,7 +20,7 @@ from quorumlog._core.simulation.pages cimport (
 )
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World
 from quorumlog._core.storage.batch cimport IDENTITY_BYTES, Batch, batch_drop
-from quorumlog._core.storage.wal cimport wal_read
+from quorumlog._core.storage.wal cimport WalStatus, wal_read, wal_status
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -96,38 +96,54 @@ cdef bint damage_sector(Disk* disk, int kind, uint32_t behind, Prng* prng) noexc
 
 # A lost tail ----------------------------------------------------------------------------
 
-cdef PagedFile* sealed_file(Disk* disk, Prng* prng) noexcept nogil:
-    """Some segment with something in it, and a newer one behind it that has too; NULL: there is none."""
-    cdef const Name* newest = NULL
-    cdef const Name* drawn
-    cdef PagedFile* file
+cdef uint32_t used_pages(PagedFile* file) noexcept nogil:
+    """Up to the last one that is not all zeros."""
+    cdef uint32_t pages = written_pages(file)
     cdef uint32_t i
-    for i in range(disk.cached.count):
-        if disk.cached.names[i].inode == 0 or written_pages(&disk_inode(disk, disk.cached.names[i].inode).content) == 0:
-            continue
-        if newest == NULL or strcmp(disk.cached.names[i].path, newest.path) > 0:
-            newest = &disk.cached.names[i]
-    if newest == NULL:
+    cdef uint8_t* sector
+    while pages > 0:
+        for i in range(PAGE_SECTORS):
+            sector = paged_clean_sector(file, (pages - 1) * PAGE_SECTORS + i)
+            if sector == NULL or not is_zero(sector):
+                return pages
+        pages -= 1
+    return 0
+
+
+cdef PagedFile* sealed_file(Host* host, Prng* prng) noexcept nogil:
+    """Some segment that is not written any more; NULL: none was drawn.  Names rise with age, and spares, which may
+    be old segments with all that was in them, lie behind those in use."""
+    cdef const Disk* disk = host.disk
+    cdef const Name* drawn
+    cdef WalStatus status
+    cdef uint64_t older = 0
+    cdef uint32_t i
+    wal_status(host.wal, &status)
+    if disk.cached.count == 0:
         return NULL
     drawn = &disk.cached.names[prng_below(prng, disk.cached.count)]
-    if drawn.inode == 0 or strcmp(drawn.path, newest.path) >= 0:
+    for i in range(disk.cached.count):
+        if disk.cached.names[i].inode != 0 and strcmp(disk.cached.names[i].path, drawn.path) < 0:
+            older += 1
+    if drawn.inode == 0 or older + 1 >= status.segments:
         return NULL
-    file = &disk_inode(disk, drawn.inode).content
-    return file if written_pages(file) != 0 else NULL
+    return &disk_inode(disk, drawn.inode).content
 
 
 cdef bint lose_tail(World* world, Host* host) noexcept nogil:
-    """Pages up to the last written one of a sealed segment; what they held lies below what later headers call flushed."""
+    """Pages up to the last used one of a sealed segment: what they held lies below what later headers call flushed."""
     cdef PagedFile* file = NULL
     cdef uint32_t pages, count, sector
     cdef uint8_t* bytes
     cdef bint lost = False
-    if host.proved < host.rolled:
+    if not host.up or host.proved < host.rolled:
         return False
-    file = sealed_file(host.disk, &world.prng)
+    file = sealed_file(host, &world.prng)
     if file == NULL or file.dirty_count != 0:
         return False
-    pages = written_pages(file)
+    pages = used_pages(file)
+    if pages == 0:
+        return False
     count = 1 + <uint32_t>prng_below(&world.prng, min(pages, <uint32_t>TAIL_PAGES_MAX))
     for sector in range((pages - count) * PAGE_SECTORS, pages * PAGE_SECTORS):
         bytes = paged_clean_sector(file, sector)

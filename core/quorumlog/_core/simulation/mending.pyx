@@ -89,9 +89,9 @@ cdef void scrubbed(World* world, Host* host, const ScrubFault* fault) noexcept n
 cdef void mend_scrub(World* world, Host* host) noexcept nogil:
     cdef ScrubFault fault
     cdef uint64_t read_bytes = 0
-    cdef uint32_t step
+    cdef uint32_t _step
     cdef int status
-    for step in range(SCRUB_STEPS):
+    for _step in range(SCRUB_STEPS):
         status = scrub_step(&host.scrub, &read_bytes, &fault)
         if status == ERR_AGAIN:
             scrub_restart(&host.scrub)

@@ -25,7 +25,8 @@ cdef void notice_bad(World* world, Host* host, index_t index, int status) noexce
     mark(world.marks, MARK_FAULT_READ)
     trace_note(&world.trace, world.now_ns, TRACE_BAD, host.number, 0, 0, index, 0, 0)
     if status == ERR_CORRUPT:
-        wal_damage(host.wal, host.stop, sizeof(host.stop))
+        if host.stop[0] == 0:      # else a recovery has named the place
+            wal_damage(host.wal, host.stop, sizeof(host.stop))
         ledger_bad(world.ledger, host.number, index)
     elif world.healed:
         ledger_fail(world.ledger, b"a batch can't be read, and nothing is wrong with the disk", host.number, index,

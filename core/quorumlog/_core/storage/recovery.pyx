@@ -232,7 +232,8 @@ cdef void note_loss(Wal* wal, WalReport* report, const Segment* segment, uint64_
     note_damage(wal, report, before.id, before.end)
 
 
-cdef void checkpoint_seen(Wal* wal, Replay* replay, WalReport* report, Segment* segment, uint64_t offset) noexcept nogil:
+cdef void checkpoint_seen(Wal* wal, Replay* replay, WalReport* report, Segment* segment,
+                          uint64_t offset) noexcept nogil:
     segment.checkpoint_done = True
     replay.verdict_segment = segment.id
     replay.verdict_offset = offset
