@@ -35,12 +35,14 @@ from quorumlog.errors import (
     ReplicaStopped,
     SessionExpired,
     StorageError,
+    TooStale,
+    TransferFailed,
     Unknown,
     UsageError,
     Withdrawn,
 )
 from quorumlog.explanation import Explanation, Finding
-from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
@@ -50,6 +52,8 @@ from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED",
+    "LEASE",
     "LINEARIZABLE",
     "STALE",
     "Applied",
@@ -93,6 +97,8 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TooStale",
+    "TransferFailed",
     "TransportStatus",
     "Unknown",
     "UsageError",

@@ -107,6 +107,16 @@ def test_the_other_profiles(profile: str) -> None:
     campaign(FIRST, SEEDS // 10, profile)
 
 
+def test_clocks_beyond_the_bound_show_stale_reads_by_lease() -> None:
+    """And nothing else: clocks that stand still and jump break what rests on them, and no other promise (P7)."""
+    made = Campaign(FIRST, 60, profile="clocks")
+    failures = [v.failure for v in made.results() if v.failure]
+    stale = [failure for failure in failures if failure.startswith("a read by lease is stale")]
+    assert stale
+    others = [failure for failure in failures if failure not in stale]
+    assert [failure for failure in others if not failure.startswith("the history of a register is not linear")] == []
+
+
 @pytest.mark.parametrize("nodes", [1, 3, 5])
 def test_a_batch_that_is_bad_on_every_node_is_named_by_each_and_stops_the_group(nodes: int) -> None:
     """The atlas exceeded on purpose: nothing is guessed, and every node names a file and an offset (P4)."""

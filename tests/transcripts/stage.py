@@ -4,8 +4,8 @@ A play is a text file.  Lines that begin with "> " are commands; the indented li
 behind one are what happened; all else is prose.  `pytest --rewrite` writes what happens
 now into the files, for a reader of the diff to judge.
 
-    nodes N [manual] [small]    a new world; manual: writes wait for `flush`;
-                                small: one batch a message
+    nodes N [manual] [small] [leases]    a new world; manual: writes wait for `flush`;
+                                small: one batch a message; leases: clocks may be off by 5 %
     timeout N                   N's clock reaches its deadline
     elect N                     N times out when nobody has heard a leader; milestones only
     pass MS                     time goes by, everything is delivered; milestones only
@@ -17,7 +17,9 @@ now into the files, for a reader of the diff to judge.
     remember [A] [to B] [KIND]    somebody keeps a copy of these
     replay                        and all that was kept comes again
     propose N WORD...           one batch with these entries
-    read N NUMBER
+    read N NUMBER [lease | as-of]
+    break N                     N's lease, as before a transfer of leadership
+    transfer N [A]              leadership is to go to A, or to whom it fits best
     flush N [K]                 all (the oldest K) waiting writes become durable
     crash N | start N [unproved I] | tear N K
     restart N [K]                 crash and start; K waiting writes reached the disk
@@ -28,10 +30,20 @@ now into the files, for a reader of the diff to judge.
 
 from __future__ import annotations
 
+from typing import Any
+
 from world import World
 
 from quorumlog._core.bridge.testing_raft import Letter
 
+REFUSALS = {
+    1: "there is no such voter",
+    10: "not leader",
+    11: "overloaded",
+    14: "busy",
+    15: "handing over",
+    22: "nobody is there to take over",
+}
 QUIET = ("elect", "pass", "settle")
 
 
@@ -61,7 +73,9 @@ class Stage:
     def do_nodes(self, words: list[str]) -> list[str]:
         if not words:
             return [self.describe(n) for n in self.world.numbers]
-        options = {"append_bytes_max": 1} if "small" in words else {}
+        options: dict[str, Any] = {"append_bytes_max": 1} if "small" in words else {}
+        if "leases" in words:
+            options |= {"leases": True, "clock_drift_ppm": 50_000}
         self.world = World(int(words[0]), manual="manual" in words, **options)
         return []
 
@@ -150,12 +164,18 @@ class Stage:
         refused = len(self.world.refusals)
         self.world.propose(int(words[0]), *[word.encode() for word in words[1:]])
         return [
-            f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
-            for n, status in self.world.refusals[refused:]
+            f"{n} refuses: " + REFUSALS[status] for n, status in self.world.refusals[refused:]
         ]
 
+    def do_transfer(self, words: list[str]) -> list[str]:
+        status = self.world.transfer(*[int(word) for word in words])
+        return [f"{words[0]} refuses: {REFUSALS[status]}"] if status else []
+
     def do_read(self, words: list[str]) -> None:
-        self.world.read(int(words[0]), int(words[1]))
+        self.world.read(int(words[0]), int(words[1]), *words[2:])
+
+    def do_break(self, words: list[str]) -> None:
+        self.world.break_lease(int(words[0]))
 
     def do_flush(self, words: list[str]) -> None:
         self.world.flush(int(words[0]), int(words[1]) if len(words) > 1 else None)

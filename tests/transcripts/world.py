@@ -11,52 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from disk import Repair, Violated, replay, require
+
 from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
 
 MS = 1_000_000
+READ_KINDS = ("round", "lease", "as-of")
 CORRUPT = 42
-
-
-class Violated(AssertionError):
-    pass
-
-
-def require(condition: object, sentence: str) -> None:
-    if not condition:
-        raise Violated(sentence)
-
-
-class Repair:
-    """On a disk: what the log has there already, once more."""
-
-    kind = "repair"
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-
-    def __repr__(self) -> str:
-        return f"{self.record!r} once more"
-
-
-def replay(records: Iterable[tuple[int, Any]]) -> tuple[int, int, list[Record]]:
-    """Term, vote and log that a disk holds."""
-    term = vote = 0
-    log: list[Record] = []
-    for _, record in records:
-        if record.kind == "hard state":
-            require(record.term >= term, "a hard state on disk never goes back")
-            require(record.term > term or vote in (0, record.vote), "a node votes once in a term")
-            term, vote = record.term, record.vote
-        elif record.kind == "repair":
-            there = [batch.identity for batch in log if batch.first == record.record.first]
-            require(there == [record.record.identity], f"{record!r} is what lies there: {there}")
-        elif record.kind == "truncate":
-            log = [batch for batch in log if batch.last < record.first]
-        else:
-            end = log[-1].last if log else 0
-            require(record.first == end + 1, f"{record!r} on disk continues the log that ends at {end}")
-            log.append(record)
-    return term, vote, log
 
 
 class Node:
@@ -103,6 +64,7 @@ class World:
         self.cuts: set[tuple[int, int]] = set()
         self.story: list[str] = []
         self.reads: dict[int, tuple[int, int] | None] = {}  # read: (index, status)
+        self.as_of: dict[int, int] = {}  # read: as of when, by the clock of the node that was asked
         self.read_floor: dict[int, int] = {}  # read: what was committed when it began
         self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
@@ -252,13 +214,27 @@ class World:
         self.carry_out(node, node.raft.propose(node.clock_ns, record, proposer))
         return record
 
-    def read(self, number: int, read: int) -> None:
+    def read(self, number: int, read: int, kind: str = "round") -> None:
+        """`kind`: by a round, by lease, or as of when this node knows (no promise about how old that is)."""
         node = self.nodes[number]
         assert node.raft is not None
         self.reads[read] = None
-        self.read_floor[read] = self.committed_last
+        self.read_floor[read] = 0 if kind == "as-of" else self.committed_last
         self.read_owner[read] = number
-        self.carry_out(node, node.raft.read(node.clock_ns, read))
+        self.carry_out(node, node.raft.read(node.clock_ns, read, READ_KINDS.index(kind)))
+
+    def break_lease(self, number: int) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        node.raft.break_lease()
+
+    def transfer(self, number: int, target: int = 0) -> int:
+        """Asks `number` to hand over leadership; the Status it answers."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        effects = node.raft.transfer(node.clock_ns, target)
+        self.carry_out(node, effects)
+        return int(effects["answer"])
 
     def flush(self, number: int, count: int | None = None) -> None:
         """The oldest `count` (or all) pending writes of a node become durable."""
@@ -423,6 +399,7 @@ class World:
                 f"read {read} sees all that was committed when it began",
             )
             self.reads[read] = (index, status)
+            self.as_of[read] = effects["as_of"][read]
             self.tell(
                 f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
             )

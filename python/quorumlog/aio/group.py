@@ -6,15 +6,17 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from quorumlog import group as blocking_group
 from quorumlog._core.bridge import aio
 from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, group_status, taken
 from quorumlog._core.bridge.submission import Applied, Submission
+from quorumlog.aio.thread import in_thread
 from quorumlog.errors import Overloaded, ReadTimeout
 from quorumlog.explanation import Explanation
-from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, is_linearizable
+from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, barrier_number_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -101,30 +103,42 @@ class Group:
         return self._core.submit_many(payloads)
 
     async def read(
-        self, question: Any, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
+        self,
+        question: Any,
+        consistency: Consistency = LINEARIZABLE,
+        timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Any:
         """Asks the state machine of this node; `query` runs on the applier thread, not in the loop.
 
+        The consistencies, and what they raise, are those of quorumlog.Group.read.
+
         Raises:
             ReadTimeout: no answer in time; nothing was changed.
+            TooStale: BOUNDED, and what is known here is older than `max_lag`.
         """
-        return await aio.read(self._core, question, is_linearizable(consistency), timeout)
+        return await aio.read(self._core, question, number_of(consistency, max_lag), max_lag, timeout)
 
     async def read_many(
         self,
         questions: Collection[Any],
         consistency: Consistency = LINEARIZABLE,
         timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Sequence[Any]:
         """Asks many questions of one state: one confirmation for all.  See quorumlog.Group.read_many."""
         answers: Sequence[Any] = await aio.read_many(
-            self._core, questions, is_linearizable(consistency), timeout
+            self._core, questions, number_of(consistency, max_lag), max_lag, timeout
         )
         return answers
 
-    async def read_barrier(self, timeout: float | None = 5.0) -> int:
-        """An index that covers every write acknowledged before the call, by one quorum round."""
-        index: int = await aio.read_barrier(self._core, timeout)
+    async def read_barrier(
+        self, timeout: float | None = 5.0, *, consistency: Literal["linearizable", "lease"] = "linearizable"
+    ) -> int:
+        """An index that covers every write acknowledged before the call, by one quorum round or by lease."""
+        index: int = await aio.read_barrier(self._core, barrier_number_of(consistency), timeout)
         return index
 
     async def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
@@ -149,6 +163,13 @@ class Group:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
             return None
+
+    async def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
+        """Moves the leadership to another voter, and waits for it in a thread.  See quorumlog.Group.transfer.
+
+        Cancelling the await doesn't stop what was asked for.
+        """
+        return await in_thread(partial(self.blocking.transfer, to, timeout))
 
     async def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""

@@ -180,9 +180,10 @@ cdef class ReadAwaitable:
         future = awaited.join(deadline_of(self.timeout))
         try:
             if self.barrier:
-                reading = start_barrier(self.group, awaited)
+                reading = start_barrier(self.group, self.consistency, awaited)
             else:
-                reading = start_read(self.group, self.questions, self.many, self.linearizable, awaited)
+                reading = start_read(
+                    self.group, self.questions, self.many, self.consistency, self.max_lag, awaited)
             yield future
         finally:
             awaited.leave(future)
@@ -191,20 +192,21 @@ cdef class ReadAwaitable:
         return reading.outcome()
 
 
-def read(GroupCore group not None, question, bint linearizable, timeout):
+def read(GroupCore group not None, question, int consistency, max_lag, timeout):
     cdef ReadAwaitable made = ReadAwaitable.__new__(ReadAwaitable)
-    made.group, made.questions, made.linearizable, made.timeout = group, question, linearizable, timeout
+    made.group, made.questions, made.timeout = group, question, timeout
+    made.consistency, made.max_lag = consistency, max_lag
     return made
 
 
-def read_many(GroupCore group not None, questions, bint linearizable, timeout):
-    cdef ReadAwaitable made = read(group, counted(questions), linearizable, timeout)
+def read_many(GroupCore group not None, questions, int consistency, max_lag, timeout):
+    cdef ReadAwaitable made = read(group, counted(questions), consistency, max_lag, timeout)
     made.many = True
     return made
 
 
-def read_barrier(GroupCore group not None, timeout):
-    cdef ReadAwaitable made = read(group, None, True, timeout)
+def read_barrier(GroupCore group not None, int consistency, timeout):
+    cdef ReadAwaitable made = read(group, None, consistency, None, timeout)
     made.barrier = True
     return made
 

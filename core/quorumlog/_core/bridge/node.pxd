@@ -41,6 +41,7 @@ cdef class GroupCore:
     cdef BatchPool* pool               # of callers' batches; the GIL is its lock
     cdef ReceiptHolder newest          # of the open buffer that submits go to
     cdef readonly object machine
+    cdef public bint leases            # reads by lease are on
     cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
 

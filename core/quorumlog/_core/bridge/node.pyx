@@ -34,7 +34,7 @@ from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
 
 import os
@@ -485,6 +485,7 @@ cdef dict node_status_dict(const NodeStatus* s, uint64_t boot, uint64_t pinned):
 
 
 cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
+    cdef uint64_t now_ns = monotonic_ns()    # one clock for all processes of the machine
     cdef uint32_t i
     return {
         "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
@@ -492,7 +493,11 @@ cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
         "applied": applied, "unproved_last": s.unproved_last,
         "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
         "listening": bool(s.listening),
+        "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
+        "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
+        "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
+        "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,

@@ -21,6 +21,7 @@ cdef struct ReadReady:
     uint64_t read
     index_t index
     int status
+    uint64_t as_of_ns              # READ_AS_OF: all that was acknowledged before lies at or below `index`; else 0
 
 # Batches that are no longer in memory: read them and hand them back as EVENT_FETCHED.
 cdef struct Fetch:
@@ -53,6 +54,7 @@ cdef struct Outbox:
     index_t commit                 # the group's commit index after the step
     bint leader_changed            # the known leader or the own role changed
     index_t faulty_first           # first index of the log that is not to be read after the step; 0: none
+    int answer                     # Status: what became of what EVENT_TRANSFER asked for
 
 
 cdef Outbox* outbox_open() noexcept nogil
@@ -68,5 +70,6 @@ cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept no
 cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil
 cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil
 cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noexcept nogil
+cdef void outbox_read_as_of(Outbox* out, uint64_t read, index_t index, uint64_t as_of_ns) noexcept nogil
 cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil
 cdef void outbox_fetch_repair(Outbox* out, node_t peer, index_t first) noexcept nogil

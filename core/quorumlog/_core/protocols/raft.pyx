@@ -13,7 +13,7 @@ from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.prng cimport prng_next, prng_seed
 from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
-from quorumlog._core.base.types cimport NODES_MAX, term_t
+from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t
 from quorumlog._core.engine.faults cimport Fault, faults_add, faults_close, faults_first
 from quorumlog._core.engine.log cimport GroupLog, log_flush, log_term
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
@@ -21,17 +21,19 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
-    GroupStatus, PeerStatus, Protocol)
+    EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE,
+    Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_election cimport (
     election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
-    election_on_pre_vote, election_on_pre_vote_reply, election_on_vote, election_on_vote_reply,
-    election_reset_timer, election_timeout)
+    election_on_pre_vote, election_on_pre_vote_reply, election_on_timeout_now, election_on_vote,
+    election_on_vote_reply, election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
+from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
+from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_ns
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
@@ -46,8 +48,11 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
-    PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY,
+    ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.protocols.raft_transfer cimport (
+    disk_look, disk_stands_still, transfer_at_once, transfer_begin, transfer_expire, transfer_to_priority,
+    transfer_turn)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:
@@ -63,6 +68,8 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
     if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
         return False
     if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
+        return False
+    if options.disk_patience_ns > number_max():
         return False
     if options.voter_count == 1 and (options.fault_count > 0 or options.listening):
         return False                   # nobody to repair it, nobody to admit it
@@ -93,6 +100,8 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
+    raft.priority = options.priority
+    raft.disk_patience_ns = options.disk_patience_ns if options.disk_patience_ns else 2 * options.election_timeout_ns
     raft.log = log
     raft.now_ns = now_ns
     restore(raft, options)
@@ -148,6 +157,13 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     # Answers to requests of an earlier life of this node must not match (A-R14).
     raft.request = (prng_next(&raft.prng) ^ raft.now_ns * 0x9E3779B97F4A7C15ULL ^ raft.term) >> 8
     raft.request_answered = raft.request
+    raft.mark = raft.request           # nor may the echo of an earlier life's mark
+    raft.mark_echoed = True
+    # What this node promised in an earlier life is not known: as if it had been a moment ago (A-R15).
+    raft.leases = options.leases
+    raft.lease_share_ppm = lease_share_ppm(options.clock_drift_ppm)
+    if raft.leases:
+        raft.heard_leader_ns = raft.now_ns
     election_reset_timer(raft)
     if raft.membership.count == 1:
         raft.election_deadline_ns = raft.now_ns + 1    # nobody to wait for (0 would be never)
@@ -179,6 +195,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
+    disk_look(raft)
+    transfer_expire(raft)
     if raft.listening:
         admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
@@ -194,13 +212,16 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     elif event.kind == EVENT_TIME:
         on_time(raft, out, room)
     elif event.kind == EVENT_READ:
-        reads_propose(raft, out, event.read)
+        reads_propose(raft, out, event)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
+    elif event.kind == EVENT_TRANSFER:
+        out.answer = transfer_begin(raft, out, event.peer)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
+    transfer_turn(raft, out)
     if raft.faults.count > 0:
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
@@ -210,7 +231,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef bint repaired
-    raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
+    if event.wsn > raft.flushed_wsn:
+        raft.flushed_wsn = event.wsn
+        raft.disk_moved_ns = raft.now_ns
     repaired = raft.faults.count > 0 and repair_on_flushed(raft)
     if (log_flush(raft.log, raft.flushed_wsn) or repaired) and raft.role == ROLE_LEADER:
         replication_commit(raft, out)
@@ -224,10 +247,16 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
+    if raft.role == ROLE_LEADER and disk_stands_still(raft) and raft.membership.count > 1:
+        transfer_at_once(raft, out)
+        election_follow(raft, out, 0)
+        election_reset_timer(raft)
+        return
     if raft.role == ROLE_LEADER:
         if election_check_quorum(raft, out):
             if raft.now_ns >= raft.heartbeat_deadline_ns:
                 reads_begin_round(raft, out)       # heartbeats carry the commit index too
+                transfer_to_priority(raft, out)
             replication_tell_commits(raft, out)
         return
     reads_expire(raft, out)
@@ -278,6 +307,8 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                                   reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
             if raft.commit_due_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
+            if raft.transfer_target != 0:
+                out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -295,14 +326,18 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW)
+
+
+cdef bint is_known(uint16_t kind) noexcept nogil:
+    return RAFT_PRE_VOTE <= kind <= RAFT_BARRIER_REPLY or kind == RAFT_TIMEOUT_NOW
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
-    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_BARRIER_REPLY:
+    if message.term > number_max() or not is_known(message.kind):
         return False
     if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
         return False
@@ -373,6 +408,8 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return True
     if message.kind == RAFT_BARRIER_REPLY:
         return admission_on_reply(raft, out, message)
+    if message.kind == RAFT_TIMEOUT_NOW:
+        return election_on_timeout_now(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
@@ -390,6 +427,7 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     cdef Raft* raft = <Raft*>state
     cdef int slot
     cdef PeerStatus* peer
+    cdef index_t as_of_index
     memset(out, 0, sizeof(GroupStatus))
     out.role = raft.role
     out.term = raft.term
@@ -403,10 +441,17 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.elections = raft.elections
     out.leader_changes = raft.leader_changes
     out.peer_errors = raft.peer_errors
+    out.lease_until_ns = lease_until_ns(raft)
+    out.as_of_ns = freshness_as_of(raft, &as_of_index)
     out.listening = raft.listening
     out.faulty = raft.faults.count
     out.faults_found = raft.faults_found
     out.faults_repaired = raft.faults_repaired
+    out.transfer = raft.transfer_target
+    out.transfers = raft.transfers
+    out.transfers_failed = raft.transfers_failed
+    out.disk_stalls = raft.disk_stalls
+    out.priority = raft.priority
     for slot in range(<int>raft.membership.count):
         if slot == raft.self_slot:
             continue

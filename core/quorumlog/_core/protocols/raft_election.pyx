@@ -18,13 +18,15 @@ from quorumlog._core.engine.protocol cimport (
     ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE)
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
 from quorumlog._core.protocols.raft_admission cimport admission_new_term
+from quorumlog._core.protocols.raft_lease cimport lease_binds
 from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns, reads_refuse_all
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard_state
 from quorumlog._core.protocols.raft_replication cimport replication_start
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_VOTE, RAFT_VOTE_REPLY, SPARES_PER_STEP,
-    VOTE_FLAG_TAIL, Raft, VoteFields, VoteReplyFields, number_max, slot_bit)
+    VOTE_FLAG_TAIL, Raft, TimeoutNowFields, VoteFields, VoteReplyFields, number_max, slot_bit)
 from quorumlog._core.protocols.raft_tail cimport tail_decide, tail_forget, tail_heard, tail_unproved
+from quorumlog._core.protocols.raft_transfer cimport disk_stands_still, transfer_forget
 
 
 # Roles
@@ -42,8 +44,8 @@ cdef void election_on_leader_lost(Raft* raft) noexcept nogil:
     still hear the leader, or its next heartbeat, for which there is time, calls it off.
     """
     cdef uint64_t soon_ns
-    if raft.role != ROLE_FOLLOWER or raft.leader == 0:
-        return
+    if raft.role != ROLE_FOLLOWER or raft.leader == 0 or raft.leases:
+        return                         # what it promised to the lease is about time, not about connections
     raft.heard_leader_ns -= min(raft.heard_leader_ns, raft.election_timeout_ns)
     soon_ns = raft.now_ns + 2 * raft.heartbeat_ns + prng_below(&raft.prng, raft.election_timeout_ns)
     raft.election_deadline_ns = min(raft.election_deadline_ns, soon_ns)
@@ -54,6 +56,7 @@ cdef void set_role(Raft* raft, Outbox* out, int role, node_t leader) noexcept no
         out.leader_changed = True
         # Nothing pending can be confirmed any more, whichever side it was on.
         reads_refuse_all(raft, out)
+        transfer_forget(raft)
         if leader != raft.leader and leader != 0:
             raft.leader_changes += 1
     raft.role = role
@@ -66,6 +69,7 @@ cdef void election_follow(Raft* raft, Outbox* out, node_t leader) noexcept nogil
     raft.granted = 0
     raft.refused = 0
     raft.tail_campaign = False
+    raft.transfer_campaign = False
 
 
 cdef void election_new_term(Raft* raft, Outbox* out, term_t term) noexcept nogil:
@@ -101,7 +105,7 @@ cdef bint heard_leader_recently(const Raft* raft) noexcept nogil:
     """A leader hears itself while its quorum answers (election_check_quorum sees to that)."""
     if mutant(b"leader-not-heard"):
         return False
-    if raft.role == ROLE_LEADER:
+    if raft.role == ROLE_LEADER or lease_binds(raft):
         return True
     return raft.leader != 0 and raft.now_ns - raft.heard_leader_ns < raft.election_timeout_ns
 
@@ -111,15 +115,18 @@ cdef bint heard_leader_recently(const Raft* raft) noexcept nogil:
 cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
     check(raft.role != ROLE_LEADER, b"Q-RAFT-43 a leader does not campaign")
     election_reset_timer(raft)
+    if lease_binds(raft):
+        return                         # the timer was set before the promise
     if raft.term >= number_max():
         return                         # a peer has spent the terms: nothing is left to campaign in
-    if election_barred(raft) and not mutant(b"campaign-while-faulty"):
+    if election_barred(raft) and not mutant(b"campaign-while-faulty") or disk_stands_still(raft):
         election_follow(raft, out, 0)
         return
     raft.elections += 1
     raft.tail_campaign = not tail_decide(raft, out) and not mutant(b"unproved-campaigns")
     set_role(raft, out, ROLE_PRE_CANDIDATE, 0)
     raft.refused = 0
+    raft.transfer_campaign = False
     raft.granted = slot_bit(raft.self_slot)
     if tally_elect(&raft.membership.quorum, raft.granted, 0) == TALLY_WON:
         campaign(raft, out)
@@ -132,13 +139,29 @@ cdef bint election_barred(const Raft* raft) noexcept nogil:
     return raft.faults.count > 0 or raft.listening
 
 
+cdef bint election_on_timeout_now(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
+    """Thesis 3.10: "it has the same effect as the target server's election timer firing", without a pre-vote."""
+    cdef const TimeoutNowFields* fields = <const TimeoutNowFields*>message.fields
+    if raft.role != ROLE_FOLLOWER or raft.leader != message.sender:
+        return raft.leader == 0        # late: it follows nobody, as it stands for election itself
+    if fields.last_index > raft.log.last or raft.term >= number_max() or election_barred(raft) \
+            or tail_unproved(raft) or disk_stands_still(raft):
+        return True                    # not the one meant, or not fit to lead: the leader gives up in time
+    raft.elections += 1
+    raft.transfer_campaign = True
+    campaign(raft, out)
+    return True
+
+
 cdef void campaign(Raft* raft, Outbox* out) noexcept nogil:
     """5.2: "a follower increments its current term ... votes for itself and issues RequestVote RPCs"."""
     cdef bint tail = raft.tail_campaign
+    cdef bint transfer = raft.transfer_campaign
     # A tail round asks for no votes, and leaves its own free for a candidate whose log reaches far enough.
     take_term(raft, out, raft.term + 1, 0 if tail else raft.self)
     set_role(raft, out, ROLE_CANDIDATE, 0)
     raft.tail_campaign = tail
+    raft.transfer_campaign = transfer
     election_reset_timer(raft)
     if tail and tail_decide(raft, out):
         # A single voter: nobody else can hold the tail.  The next timeout campaigns.
@@ -162,6 +185,7 @@ cdef void ask_all(Raft* raft, Outbox* out, uint16_t kind, term_t proposed) noexc
         fields.last_term = raft.log.last_term
         fields.proposed = proposed
         fields.flags = VOTE_FLAG_TAIL if raft.tail_campaign else 0
+        fields.transfer = raft.transfer_campaign
 
 
 cdef void tally(Raft* raft, Outbox* out) noexcept nogil:
@@ -248,11 +272,12 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         return
     if message.term > raft.term:
         # Section 6: "if a server receives a RequestVote within the minimum election timeout of hearing
-        # from a current leader, it does not update its term or grant its vote" (A-R11).
-        if heard_leader_recently(raft):
+        # from a current leader, it does not update its term or grant its vote" (A-R11).  Unless that
+        # leader asked for it (thesis 4.2.3).
+        if heard_leader_recently(raft) and not asked.transfer:
             return
         take_term(raft, out, message.term, message.sender if granted else 0)
-    elif granted and raft.vote == 0 and raft.leader == 0:
+    elif granted and raft.vote == 0 and raft.leader == 0 and not lease_binds(raft):
         election_follow(raft, out, 0)              # from a pre-vote or a tail round
         raft_save_hard_state(raft, out, raft.term, message.sender)
     else:

@@ -42,7 +42,8 @@ cdef enum FaultKind:
     FAULT_DRIFT = 28
     FAULT_CLOCK_JUMP = 29
     FAULT_CLOCK_FREEZE = 30
-    FAULT_KINDS = 31
+    FAULT_STALL = 31               # a disk completes nothing for some election timeouts
+    FAULT_KINDS = 32
 
 cdef enum FaultLevel:
     LEVEL_OFF = 0
@@ -55,3 +56,4 @@ cdef enum Profile:
     PROFILE_REFERENCE = 2          # the load that speed is stated for; none off
     PROFILE_BEYOND = 3             # the atlas is exceeded: a clean stop is the right end
     PROFILE_QUIET = 4              # no faults
+    PROFILE_CLOCKS = 5             # leases, and clocks beyond the bound that they rest on: stale reads are right

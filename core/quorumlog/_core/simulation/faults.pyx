@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance
-from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.protocol cimport EVENT_TRANSFER, ROLE_LEADER, Event
 from quorumlog._core.simulation.atlas cimport atlas_lets_compact
 from quorumlog._core.simulation.damage cimport damage_all, damage_turn, damage_wipe
 from quorumlog._core.simulation.disk cimport DISK_READ, DISK_SYNC, DISK_WRITE, disk_fail
@@ -10,10 +10,11 @@ from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_BLACKOUT, FAULT_BRIDGE, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_CLOG, FAULT_KINDS,
     FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
-    FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_SECOND_CRASH, FAULT_SYNC_ERROR, FAULT_WIPE,
+    FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_SECOND_CRASH, FAULT_STALL, FAULT_SYNC_ERROR, FAULT_WIPE,
     FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
+    PROFILE_CLOCKS,
 )
-from quorumlog._core.simulation.host cimport host_clock_ns
+from quorumlog._core.simulation.host cimport host_clock_ns, host_step
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.host_life cimport host_is_hurt, host_stop
@@ -22,7 +23,7 @@ from quorumlog._core.simulation.marks cimport (
     MARK_REPLAYED, MARK_SECOND_CRASH, mark,
 )
 from quorumlog._core.simulation.network cimport (
-    network_be_kind, network_bridge, network_clog, network_heal, network_one_way, network_partition,
+    network_be_kind, network_bridge, network_clog, network_heal, network_isolate, network_one_way, network_partition,
 )
 from quorumlog._core.simulation.operators cimport operators_hurry
 from quorumlog._core.simulation.schedule cimport (
@@ -39,7 +40,10 @@ from libc.string cimport memset
 
 cdef enum:
     MILLISECOND = 1000000
-    COMPACTION = FAULT_KINDS   # a chore drawn among the faults
+    # Chores, drawn among the faults
+    COMPACTION = FAULT_KINDS
+    TRANSFER = FAULT_KINDS + 1
+    TURNS = FAULT_KINDS + 2
 
 
 cdef void add(World* world, int kind, uint32_t node, uint64_t number, uint64_t extra,
@@ -155,6 +159,11 @@ cdef void break_links(World* world, int kind) noexcept nogil:
     else:
         network_clog(&world.network, world.now_ns + prng_below(&world.prng, 3 * timeout_ns), &world.prng)
         return
+    notice_cuts(world)
+
+
+cdef void notice_cuts(World* world) noexcept nogil:
+    cdef uint64_t timeout_ns = world.options.election_timeout_ns
     tell_reachable(world, 50)
     if not world.mending:
         world.mending = True
@@ -195,17 +204,40 @@ cdef void fail_disk(World* world, Host* host, int kind) noexcept nogil:
         disk_fail(host.disk, DISK_READ, after, EIO, False)
 
 
+cdef void stall_disk(World* world, Host* host) noexcept nogil:
+    """Of a leader, in one turn of two: it is the one who should notice."""
+    cdef Host* leader = leading_host(world)
+    if leader != NULL and prng_chance(&world.prng, 1, 2):
+        host = leader
+    host.stalled_until_ns = world.now_ns + prng_below(&world.prng, 8 * world.options.election_timeout_ns)
+
+
+cdef void transfer_somewhere(World* world) noexcept nogil:
+    """Somebody asks the leader to hand over: to a node of his choice, sometimes to whom it fits best."""
+    cdef Host* leader = leading_host(world)
+    cdef Event event
+    if leader == NULL or leader.paused_until_ns > world.now_ns:
+        return
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_TRANSFER
+    event.peer = prng_below(&world.prng, world.options.node_count + 1)
+    host_step(world, leader, &event)
+    host_plan(world, leader)
+
+
 cdef void jump_clock(World* world, Host* host) noexcept nogil:
     """Wall time goes either way; the monotonic clock of a node that slept goes on ahead."""
     cdef uint64_t far_ns = 1 + prng_below(&world.prng, 6 * world.options.election_timeout_ns)
-    if prng_chance(&world.prng, 1, 2):
+    cdef bint bound = world.options.leases and world.options.profile != PROFILE_CLOCKS
+    if not bound and prng_chance(&world.prng, 1, 2):
         host.clock_offset_ns += far_ns
     else:
         host.wall_offset_ns += far_ns - 3 * world.options.election_timeout_ns
 
 
 cdef void freeze_clock(World* world, Host* host) noexcept nogil:
-    cdef uint64_t span_ns = prng_below(&world.prng, 5 * world.options.election_timeout_ns)
+    cdef uint64_t timeouts = 15 if world.options.profile == PROFILE_CLOCKS else 5
+    cdef uint64_t span_ns = prng_below(&world.prng, timeouts * world.options.election_timeout_ns)
     if host.frozen_until_ns > world.now_ns:
         return
     if host.up and host.status.role == ROLE_LEADER:
@@ -229,10 +261,13 @@ cdef uint32_t weight(const World* world, int kind) noexcept nogil:
     cdef uint32_t often
     if kind == COMPACTION:
         return 4 * world.options.weight_compact
+    if kind == TRANSFER:
+        return 4 * world.options.weight_transfer
     if FAULT_PARTITION <= kind <= FAULT_POWER_CUT or FAULT_PAUSE == kind or kind == FAULT_REPLAY \
             or FAULT_CLOCK_JUMP <= kind <= FAULT_CLOCK_FREEZE:
         often = 4
-    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT:
+    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT \
+            or kind == FAULT_STALL:
         often = 1
     elif FAULT_BIT_ROT <= kind <= FAULT_ROTTEN_BATCH or kind == FAULT_WIPE:
         often = 1
@@ -248,12 +283,12 @@ cdef int draw_kind(World* world) noexcept nogil:
     cdef uint64_t total = 0
     cdef uint64_t drawn
     cdef int kind
-    for kind in range(FAULT_KINDS + 1):
+    for kind in range(TURNS):
         total += weight(world, kind)
     if total == 0:
         return -1
     drawn = prng_below(&world.prng, total)
-    for kind in range(FAULT_KINDS + 1):
+    for kind in range(TURNS):
         if drawn < weight(world, kind):
             return kind
         drawn -= weight(world, kind)
@@ -303,6 +338,9 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         if host.up and atlas_lets_compact(world) and host_compact(world, host):
             host_plan(world, host)
         return
+    if kind == TRANSFER:
+        transfer_somewhere(world)
+        return
     if kind == FAULT_PROCESS_CRASH or kind == FAULT_POWER_CUT:
         draw_crash(world, host, kind)
         return
@@ -327,10 +365,17 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         pause(world, host)
     elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE:
         fail_disk(world, host, kind)
+    elif kind == FAULT_STALL:
+        stall_disk(world, host)
     elif kind == FAULT_CLOCK_JUMP:
         jump_clock(world, host)
     else:
         check2(kind == FAULT_CLOCK_FREEZE, b"Q-FAULT-01 a drawn fault is carried out", kind, 0)
+        if world.options.profile == PROFILE_CLOCKS and leading_host(world) != NULL:
+            # What a lease must not meet: a leader that is cut off while its clock stands still.
+            host = leading_host(world)
+            network_isolate(&world.network, host.number)
+            notice_cuts(world)
         freeze_clock(world, host)
 
 
@@ -371,6 +416,7 @@ cdef void heal_world(World* world) noexcept nogil:
         memset(host.disk.faults, 0, sizeof(host.disk.faults))
         host.disk.lose_sector = False
         host.paused_until_ns = 0
+        host.stalled_until_ns = 0
         host.frozen_until_ns = min(host.frozen_until_ns, world.now_ns)
         if host_is_hurt(world, host) and world.options.profile != PROFILE_BEYOND:
             # Whatever only the cache still hides comes to light.

@@ -55,20 +55,29 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
+    # Reads of other kinds
+    MARK_READ_BY_LEASE = 43        # answered without a round
+    MARK_READ_BOUNDED = 44
+    MARK_READ_TOO_STALE = 45
+    MARK_READ_LOOKED = 46          # and saw less than was acknowledged
+    # Leadership
+    MARK_HANDED_OVER = 47          # a leader deposed while it handed over
+    MARK_TRANSFER_GIVEN_UP = 48
+    MARK_DISK_STALLED = 49         # a leader gave up because of its disk
     # What was lost, and comes back
-    MARK_HOLE_FOUND = 43           # a bad batch in a log that goes on behind it
-    MARK_LISTENS = 44              # what is lost has no known place: it may have forgotten votes
-    MARK_ADMITTED = 45             # a listening node has a say again
-    MARK_ADMITTED_WIPED = 46       # and had lost everything
-    MARK_FAULT_READ = 47           # a cold read came upon it: to apply, or for a peer
-    MARK_FAULT_SCRUBBED = 48       # nobody had asked for it
-    MARK_REPAIR_SERVED = 49        # a batch was read for a peer's repair
-    MARK_REPAIRED = 50
-    MARK_REPAIRED_LEADING = 51     # its leader was repaired
-    MARK_STOOD_DOWN_FAULTY = 52    # a leader that could not be in time
-    MARK_ALL_ROTTEN = 53           # every node had a bad batch, and each another
-    MARK_WHOLE_AGAIN = 54          # by an inspection of the disk
-    MARKS = 55
+    MARK_HOLE_FOUND = 50           # a bad batch in a log that goes on behind it
+    MARK_LISTENS = 51              # what is lost has no known place: it may have forgotten votes
+    MARK_ADMITTED = 52             # a listening node has a say again
+    MARK_ADMITTED_WIPED = 53       # and had lost everything
+    MARK_FAULT_READ = 54           # a cold read came upon it: to apply, or for a peer
+    MARK_FAULT_SCRUBBED = 55       # nobody had asked for it
+    MARK_REPAIR_SERVED = 56        # a batch was read for a peer's repair
+    MARK_REPAIRED = 57
+    MARK_REPAIRED_LEADING = 58     # its leader was repaired
+    MARK_STOOD_DOWN_FAULTY = 59    # a leader that could not be in time
+    MARK_ALL_ROTTEN = 60           # every node had a bad batch, and each another
+    MARK_WHOLE_AGAIN = 61          # by an inspection of the disk
+    MARKS = 62
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

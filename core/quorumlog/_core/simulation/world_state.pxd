@@ -60,6 +60,8 @@ cdef struct OpenRequest:
     uint64_t election_timeout_ns
     uint64_t heartbeat_ns
     uint64_t append_bytes_max
+    bint leases
+    uint32_t clock_drift_ppm
     uint64_t seed
     term_t hard_state_term
     node_t vote
@@ -68,6 +70,7 @@ cdef struct OpenRequest:
     bint listening             # it may have forgotten what it promised
     const Hole* holes          # batches of the log that are bad
     uint32_t hole_count
+    uint8_t priority
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
 
@@ -89,6 +92,7 @@ cdef struct WorldOptions:
     uint32_t entries_max               # in a batch
     uint32_t keys                      # registers in use
     uint32_t read_per_cent             # of a client's turns
+    bint leases                        # reads by lease too; clocks keep their bound, but in the profile for that
     uint32_t give_up_per_cent          # of a client's time-outs: it goes on in a new session
     uint64_t safety_ns                 # virtual time with faults
     uint64_t healed_ns                 # and without, in which progress must be made
@@ -103,7 +107,9 @@ cdef struct WorldOptions:
     uint64_t disk_max_ns
     uint64_t fault_ns                  # mean time between turns of faults; 0: none
     uint8_t level[FAULT_KINDS]         # FaultLevel
-    uint32_t weight_compact            # a chore, not a fault
+    uint32_t weight_compact            # chores, not faults
+    uint32_t weight_transfer
+    uint32_t priorities                # of nodes: 0 to this
     uint32_t damaged_nodes_max         # the atlas: so many nodes at a time may have lost anything at all
     uint32_t wipes_max                 # in a run
     uint64_t scrub_ns                  # between two turns of the background scrub; 0: there is none
@@ -152,6 +158,9 @@ cdef struct Host:
     uint64_t wall_offset_ns
     bint idle_scheduled
     uint64_t disk_done_ns      # of the newest plan, where completions keep their order
+    uint64_t stalled_until_ns  # its disk completes nothing before
+    uint64_t transfers         # of its status, as of the last step
+    uint64_t transfer_until_ns     # by its clock: what the newest one must end by
     # What was destroyed on its disk, and what became of it
     uint32_t directory         # which of its directories: a lost one is replaced by the next
     bint deep                  # nobody knows which batches are bad, or all are gone; until it is whole again
@@ -200,6 +209,9 @@ cdef struct PendingRead:
     uint64_t incarnation
     index_t at_least           # what was acknowledged when it was asked
     uint32_t operation         # in the history
+    uint8_t kind               # ReadKind
+    uint64_t max_lag_ns        # READ_AS_OF
+    uint64_t asked_ns
     bint answered
     index_t index              # where it may be served, once it is answered
 

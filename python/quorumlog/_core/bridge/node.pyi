@@ -24,6 +24,7 @@ class NodeCore:
 
 class GroupCore:
     stopped_error: tuple[str, int] | None
+    leases: bool
     @property
     def machine(self) -> Any: ...
     def submit(self, payload: bytes, /) -> Submission: ...
