@@ -119,8 +119,8 @@ cdef PagedFile* sealed_file(Host* host, Prng* prng) noexcept nogil:
     cdef uint64_t older = 0
     cdef uint32_t i
     wal_status(host.wal, &status)
-    if disk.cached.count == 0:
-        return NULL
+    if disk.cached.count == 0 or status.segments != host.segments:
+        return NULL                # a segment was begun just now: nothing is known of what lies before it
     drawn = &disk.cached.names[prng_below(prng, disk.cached.count)]
     for i in range(disk.cached.count):
         if disk.cached.names[i].inode != 0 and strcmp(disk.cached.names[i].path, drawn.path) < 0:
