@@ -9,9 +9,9 @@ it whole again: repaired, admitted, nothing missing.
     a batch             of any node, also of all at the same time, if each bad batch has a quorum of others that
                         hold it intact and lost nothing else; only what the node knows to be flushed
 
-What peers have compacted they can't send, and snapshots don't travel yet: nobody is hurt whose head
-lies before another's, and nobody compacts while somebody is hurt.  Only the profile `beyond`
-goes over these bounds.
+What peers have compacted they can't send for a repair: a run has logs that rot and keep their heads, or
+snapshots that rot (of a minority, once and for all, since no inspection reads them).  Only the
+profile `beyond` goes over these bounds.
 """
 
 from quorumlog._core.simulation.ledger cimport Kept
@@ -20,7 +20,6 @@ from quorumlog._core.simulation.world_state cimport Host, World
 cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil              # for a sector or a tail
 cdef bint atlas_lets_wipe(World* world, const Host* host) noexcept nogil
 cdef bint atlas_lets_rot(World* world, const Host* host, const Kept* entry) noexcept nogil
-cdef bint atlas_lets_compact(World* world) noexcept nogil
 # Something was destroyed; `deep`: nobody knows what it held.
 cdef void atlas_note(World* world, Host* host, bint deep) noexcept nogil
 # Looks who is whole again.

@@ -20,7 +20,7 @@ cdef void atlas_look(World* world) noexcept nogil:
     cdef uint32_t i
     for i in range(world.options.node_count):
         host = &world.hosts[i]
-        if host_is_hurt(world, host) and looks_well(host) and disk_is_whole(world, host):
+        if host_is_hurt(world, host) and not host.snapshot_hurt and looks_well(host) and disk_is_whole(world, host):
             world.ledger.accounts[i].damaged = False
             host.deep = False
             mark(world.marks, MARK_WHOLE_AGAIN)
@@ -49,7 +49,7 @@ cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil:
         return False
     if world.options.profile == PROFILE_BEYOND:
         return True
-    if not begins_like_all(world, host):
+    if not world.options.snapshots_rot and not begins_like_all(world, host):
         return False
     if others_hurt(world, host) >= world.options.damaged_nodes_max:
         atlas_look(world)
@@ -81,14 +81,6 @@ cdef bint atlas_lets_rot(World* world, const Host* host, const Kept* entry) noex
                 and ledger_intact(world.ledger, i, other):
             copies += 1
     return 2 * copies > world.options.node_count
-
-
-cdef bint atlas_lets_compact(World* world) noexcept nogil:
-    cdef uint32_t i
-    for i in range(world.options.node_count):
-        if host_is_hurt(world, &world.hosts[i]) or world.hosts[i].status.faulty != 0:
-            return False
-    return True
 
 
 cdef void atlas_note(World* world, Host* host, bint deep) noexcept nogil:

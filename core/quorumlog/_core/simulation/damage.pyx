@@ -24,7 +24,7 @@ from quorumlog._core.storage.wal cimport WalStatus, wal_read, wal_status
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset, strcmp
+from libc.string cimport memcmp, memcpy, memset, strcmp, strstr
 
 cdef enum:
     TRIES = 32
@@ -48,17 +48,21 @@ cdef bint is_zero(const uint8_t* sector) noexcept nogil:
     return True
 
 
-cdef uint8_t* draw_sector(Disk* disk, uint32_t behind, Prng* prng) noexcept nogil:
-    """Some written sector of some file, with `behind` written pages after it; NULL: none was found."""
+cdef uint8_t* draw_sector(const World* world, Disk* disk, uint32_t behind, Prng* prng) noexcept nogil:
+    """Some written sector of some file that rots, with `behind` written pages after it; NULL: none was found."""
+    cdef const Name* name
     cdef PagedFile* file
     cdef uint32_t pages
     cdef uint32_t tries = TRIES
     cdef uint8_t* sector
     while tries > 0:
         tries -= 1
-        if disk.inode_count == 0:
+        if disk.cached.count == 0:
             return NULL
-        file = &disk.inodes[prng_below(prng, disk.inode_count)].content
+        name = &disk.cached.names[prng_below(prng, disk.cached.count)]
+        if name.inode == 0 or (strstr(name.path, b"snapshot-") != NULL) != world.options.snapshots_rot:
+            continue
+        file = &disk_inode(disk, name.inode).content
         pages = written_pages(file)
         if pages <= behind:
             continue
@@ -68,7 +72,7 @@ cdef uint8_t* draw_sector(Disk* disk, uint32_t behind, Prng* prng) noexcept nogi
     return NULL
 
 
-cdef bint damage_sector(Disk* disk, int kind, uint32_t behind, Prng* prng) noexcept nogil:
+cdef bint damage_sector(const World* world, Disk* disk, int kind, uint32_t behind, Prng* prng) noexcept nogil:
     cdef uint8_t* sector
     cdef const uint8_t* other
     cdef uint32_t i
@@ -76,13 +80,13 @@ cdef bint damage_sector(Disk* disk, int kind, uint32_t behind, Prng* prng) noexc
         # The next sync reports success, and one sector is not on the platter.
         disk.lose_sector = True
         return True
-    sector = draw_sector(disk, behind, prng)
+    sector = draw_sector(world, disk, behind, prng)
     if sector == NULL:
         return False
     if kind == FAULT_ZEROED:
         memset(sector, 0, SECTOR_BYTES)
     elif kind == FAULT_MISDIRECTED:
-        other = draw_sector(disk, 0, prng)
+        other = draw_sector(world, disk, 0, prng)
         if other == NULL or other == sector:
             return False
         memcpy(sector, other, SECTOR_BYTES)
@@ -248,9 +252,10 @@ cdef bint damage_sectors(World* world, Host* host, int kind) noexcept nogil:
     if kind == FAULT_LOST_TAIL:
         done = lose_tail(world, host)
     else:
-        done = damage_sector(host.disk, kind, behind, &world.prng)
+        done = damage_sector(world, host.disk, kind, behind, &world.prng)
     if done:
         host.damages += 1
+        host.snapshot_hurt = world.options.snapshots_rot
         atlas_note(world, host, True)
     return done
 

@@ -3,7 +3,6 @@
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance
 from quorumlog._core.engine.protocol cimport EVENT_TRANSFER, ROLE_LEADER, Event
-from quorumlog._core.simulation.atlas cimport atlas_lets_compact
 from quorumlog._core.simulation.damage cimport damage_all, damage_turn, damage_wipe
 from quorumlog._core.simulation.disk cimport DISK_READ, DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
@@ -15,9 +14,9 @@ from quorumlog._core.simulation.fault_kinds cimport (
     PROFILE_CLOCKS,
 )
 from quorumlog._core.simulation.host cimport host_clock_ns, host_step
-from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.host_life cimport host_is_hurt, host_stop
+from quorumlog._core.simulation.host_snapshot cimport host_begin_snapshot
 from quorumlog._core.simulation.marks cimport (
     MARK_CLOCK_FROZE_LEADER, MARK_GARBAGE, MARK_HELD_LOST, MARK_LEADER_PAUSED, MARK_NAME_LOST, MARK_QUORUM_DOWN,
     MARK_REPLAYED, MARK_SECOND_CRASH, mark,
@@ -335,8 +334,7 @@ cdef bint take_due(World* world) noexcept nogil:
 cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
     cdef uint32_t i
     if kind == COMPACTION:
-        if host.up and atlas_lets_compact(world) and host_compact(world, host):
-            host_plan(world, host)
+        host_begin_snapshot(world, host)
         return
     if kind == TRANSFER:
         transfer_somewhere(world)

@@ -61,6 +61,7 @@ cdef struct Account:
     uint32_t owed_capacity
     wsn_t flushed
     index_t head               # first index kept after compaction
+    index_t snapshot           # of the newest durable snapshot
     term_t term                # in this life
     index_t commit
     uint8_t role
@@ -115,7 +116,11 @@ cdef void ledger_sent(Ledger* ledger, uint32_t node, term_t term) noexcept nogil
 # After every step of `node`; `wsn_last` is the newest write it has asked for.
 cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
                          wsn_t wsn_last) noexcept nogil
-cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
+# Entries before `first` go, of which the last has this term; a snapshot that holds them is durable (or was, before
+# damage).
+cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil
+# The newest snapshot of `node` is of this index now, and durable.
+cdef void ledger_snapshot(Ledger* ledger, uint32_t node, index_t index, term_t term) noexcept nogil
 # The state machine of `node` is behind the batch that ends at `last`.
 cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil
 # It applies a session's batch (again from the start after `ledger_back`, or from a snapshot's state).

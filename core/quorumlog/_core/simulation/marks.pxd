@@ -64,20 +64,31 @@ cdef enum Mark:
     MARK_HANDED_OVER = 47          # a leader deposed while it handed over
     MARK_TRANSFER_GIVEN_UP = 48
     MARK_DISK_STALLED = 49         # a leader gave up because of its disk
+    # Snapshots
+    MARK_SNAPSHOT_MADE = 50
+    MARK_SNAPSHOT_FAILED = 51
+    MARK_SNAPSHOT_INSTALLED = 52
+    MARK_SUFFIX_KEPT = 53          # an installed one that the log reached beyond
+    MARK_SNAPSHOT_RESTORED = 54
+    MARK_SNAPSHOT_CRASHED = 55     # within a job of the snapshot thread
+    MARK_SNAPSHOT_DAMAGED = 56
+    MARK_SNAPSHOT_NEEDED = 57      # a node that lost its own waits for a peer's
+    MARK_INSTALL_REDONE = 58       # an install cut short by a crash, at the start
+    MARK_PIECES_RESUMED = 59
     # What was lost, and comes back
-    MARK_HOLE_FOUND = 50           # a bad batch in a log that goes on behind it
-    MARK_LISTENS = 51              # what is lost has no known place: it may have forgotten votes
-    MARK_ADMITTED = 52             # a listening node has a say again
-    MARK_ADMITTED_WIPED = 53       # and had lost everything
-    MARK_FAULT_READ = 54           # a cold read came upon it: to apply, or for a peer
-    MARK_FAULT_SCRUBBED = 55       # nobody had asked for it
-    MARK_REPAIR_SERVED = 56        # a batch was read for a peer's repair
-    MARK_REPAIRED = 57
-    MARK_REPAIRED_LEADING = 58     # its leader was repaired
-    MARK_STOOD_DOWN_FAULTY = 59    # a leader that could not be in time
-    MARK_ALL_ROTTEN = 60           # every node had a bad batch, and each another
-    MARK_WHOLE_AGAIN = 61          # by an inspection of the disk
-    MARKS = 62
+    MARK_HOLE_FOUND = 60           # a bad batch in a log that goes on behind it
+    MARK_LISTENS = 61              # what is lost has no known place: it may have forgotten votes
+    MARK_ADMITTED = 62             # a listening node has a say again
+    MARK_ADMITTED_WIPED = 63       # and had lost everything
+    MARK_FAULT_READ = 64           # a cold read came upon it: to apply, or for a peer
+    MARK_FAULT_SCRUBBED = 65       # nobody had asked for it
+    MARK_REPAIR_SERVED = 66        # a batch was read for a peer's repair
+    MARK_REPAIRED = 67
+    MARK_REPAIRED_LEADING = 68     # its leader was repaired
+    MARK_STOOD_DOWN_FAULTY = 69    # a leader that could not be in time
+    MARK_ALL_ROTTEN = 70           # every node had a bad batch, and each another
+    MARK_WHOLE_AGAIN = 71          # by an inspection of the disk
+    MARKS = 72
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

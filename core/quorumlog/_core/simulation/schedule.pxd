@@ -13,8 +13,9 @@ cdef enum OccurrenceKind:
     OCCURS_CLIENT = 8          # client `number` acts
     OCCURS_FAULT = 9           # something breaks or is mended
     OCCURS_REACHABLE = 10      # `node` hears whether its connection to peer `number` stands
-    OCCURS_SCRUB = 11          # `node` reads some of what it wrote long ago
-    OCCURS_OPERATOR = 12       # an operator readmits `node`, in its directory `extra`, at node `number`
+    OCCURS_SNAPSHOT = 11       # the snapshot thread of `node` does its next job
+    OCCURS_SCRUB = 12          # `node` reads some of what it wrote long ago
+    OCCURS_OPERATOR = 13       # an operator readmits `node`, in its directory `extra`, at node `number`
 
 cdef struct Occurrence:
     uint64_t at_ns

@@ -7,7 +7,8 @@ cluster uses; nothing else depends on that unit.
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS,
-    FAULT_LATE_WRITE, FAULT_LOSS, FAULT_PARTITION, FAULT_REORDERING, FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_WIPE,
+    FAULT_LATE_WRITE, FAULT_LOSS, FAULT_PARTITION, FAULT_REORDERING, FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_STALE,
+    FAULT_WIPE,
     LEVEL_HOT, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND, PROFILE_CLOCKS, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
 )
 
@@ -37,7 +38,7 @@ cdef void draw_levels(WorldOptions* options, Prng* prng) noexcept nogil:
             options.level[kind] = LEVEL_OFF
         elif options.profile == PROFILE_BEYOND and FAULT_BIT_ROT <= kind <= FAULT_ROTTEN_BATCH:
             options.level[kind] = LEVEL_HOT
-    # One run in two has whole disks: nobody compacts while a node waits for its repair.
+    # One run in two has whole disks.
     if options.profile != PROFILE_BEYOND and options.profile != PROFILE_REFERENCE and prng_chance(prng, 1, 2):
         options.level[<int>FAULT_WIPE] = LEVEL_OFF
         for kind in range(FAULT_BIT_ROT, FAULT_ROTTEN_BATCH + 1):
@@ -107,6 +108,17 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
         options.fault_ns = 200 * MILLISECOND
 
 
+cdef void draw_snapshots(WorldOptions* options, Prng* prng) noexcept nogil:
+    """Often by the log's growth, else as a chore; pieces so small that a transfer takes many."""
+    cdef uint64_t scale = 1 + options.payload_bytes_max // 256
+    options.snapshot_log_bytes = scale * (300 + prng_below(prng, 6000)) if prng_chance(prng, 2, 3) else 0
+    options.retained_log_bytes = prng_below(prng, 2000) if prng_chance(prng, 1, 4) else 0
+    options.snapshot_bytes_per_s = 20000 + prng_below(prng, 50000) if prng_chance(prng, 1, 3) else 0
+    options.chunk_bytes = <uint32_t>1 << (6 + prng_below(prng, 4))
+    options.piece_bytes = 8 * (16 + <uint32_t>prng_below(prng, 200))
+    options.state_bytes_max = 1 + <uint32_t>prng_below(prng, 1500)
+
+
 cdef void draw_clocks(WorldOptions* options, Prng* prng) noexcept nogil:
     """Leases rest on clocks that drift within a bound, neither stand still nor jump: where there are leases, that
     is so, and where it is not shows the profile for it."""
@@ -150,12 +162,30 @@ cdef bint rots(const WorldOptions* options) noexcept nogil:
     return False
 
 
+cdef void settle_damage(WorldOptions* options, Prng* prng) noexcept nogil:
+    """What peers have compacted they can't send for a repair: where logs rot, heads stay; where heads go, it is
+    snapshots that rot."""
+    cdef uint32_t kind
+    if not rots(options) and options.level[<int>FAULT_WIPE] == LEVEL_OFF:
+        return
+    options.snapshots_rot = options.profile != PROFILE_BEYOND and prng_chance(prng, 1, 3)
+    if not options.snapshots_rot:
+        options.weight_compact = 0
+        options.snapshot_log_bytes = 0
+        options.scrub_ns = (100 + prng_below(prng, 600)) * MILLISECOND
+        return
+    options.level[<int>FAULT_WIPE] = LEVEL_OFF
+    for kind in range(FAULT_STALE, FAULT_ROTTEN_BATCH + 1):
+        options.level[kind] = LEVEL_OFF
+
+
 cdef void draw_options(WorldOptions* options) noexcept nogil:
     cdef Prng prng
     prng_seed(&prng, options.seed ^ 0x51AB1E5EEDULL)
     options.election_timeout_ns = ELECTION_TIMEOUT_MS * <uint64_t>MILLISECOND
     draw_levels(options, &prng)
     draw_sizes(options, &prng)
+    draw_snapshots(options, &prng)
     if options.profile == PROFILE_REFERENCE:
         reference_sizes(options)
     elif options.profile == PROFILE_HOT:
@@ -172,11 +202,9 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     # So many copies may go that a quorum of intact ones is left (P4).
     options.damaged_nodes_max = (options.node_count - 1) // 2
     options.wipes_max = WIPES_MAX
-    if rots(options):
-        options.scrub_ns = (100 + prng_below(&prng, 600)) * MILLISECOND
+    settle_damage(options, &prng)
     draw_network(options, &prng)
     draw_disk(options, &prng)
-    if options.level[<int>FAULT_WIPE] != LEVEL_OFF and prng_chance(&prng, 1, 2):
-        options.weight_compact = 0             # or hardly a node is ever wiped
     if options.machine != NULL:
+        options.snapshot_log_bytes = 0
         options.weight_compact = 0             # a user's machine has no snapshot to begin from

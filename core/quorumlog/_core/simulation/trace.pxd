@@ -28,11 +28,13 @@ cdef enum TraceKind:
     TRACE_READ = 17            # operation `number`
     TRACE_SERVED = 18          # with value `a`
     TRACE_COMPACTED = 19       # the log begins at `a`
-    TRACE_BAD = 20             # entry `a` can't be read; b: the scrub found it
-    TRACE_MENDED_BATCH = 21    # entries a to b are written once more, as WSN `number`
-    TRACE_LISTENS = 22         # it may have forgotten what it promised
-    TRACE_ADMITTED = 23        # and has a say again
-    TRACE_READMITTED = 24      # the peer knows its new directory `a`
+    TRACE_SNAPSHOT = 20        # made, of index `a`
+    TRACE_INSTALLED = 21       # of index `a`
+    TRACE_BAD = 22             # entry `a` can't be read; b: the scrub found it
+    TRACE_MENDED_BATCH = 23    # entries a to b are written once more, as WSN `number`
+    TRACE_LISTENS = 24         # it may have forgotten what it promised
+    TRACE_ADMITTED = 25        # and has a say again
+    TRACE_READMITTED = 26      # the peer knows its new directory `a`
 
 cdef struct TraceRecord:
     uint64_t at_ns

@@ -20,6 +20,7 @@ from quorumlog._core.simulation.host_disk cimport (
     host_disk_done, host_disk_write, host_fetch, host_idle, host_plan,
 )
 from quorumlog._core.simulation.host_life cimport host_create, host_destroy, host_is_hurt, host_start
+from quorumlog._core.simulation.host_snapshot cimport host_snapshot_job
 from quorumlog._core.simulation.ledger cimport (
     ledger_close, ledger_committed_last, ledger_fail, ledger_open,
 )
@@ -28,7 +29,7 @@ from quorumlog._core.simulation.network cimport Network
 from quorumlog._core.simulation.operators cimport operators_introduced, operators_let_pass, operators_readmit
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH,
-    OCCURS_IDLE, OCCURS_OPERATOR, OCCURS_REACHABLE, OCCURS_SCRUB, OCCURS_START, OCCURS_TIME,
+    OCCURS_IDLE, OCCURS_OPERATOR, OCCURS_REACHABLE, OCCURS_SCRUB, OCCURS_SNAPSHOT, OCCURS_START, OCCURS_TIME,
     Occurrence, schedule_add, schedule_close, schedule_next,
 )
 from quorumlog._core.simulation.marks cimport (
@@ -135,6 +136,8 @@ cdef void for_host(World* world, Host* host, const Occurrence* occurrence) noexc
         host_fetch(world, host, occurrence)
     elif occurrence.kind == OCCURS_SCRUB:
         mend_scrub(world, host)
+    elif occurrence.kind == OCCURS_SNAPSHOT:
+        host_snapshot_job(world, host)
     else:
         check2(occurrence.kind == OCCURS_REACHABLE, b"Q-WORLD-01 there are so many kinds of occurrences",
                occurrence.kind, 0)
@@ -175,6 +178,8 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
     if host.failing:
         # What it read is damaged, and nobody else has it: it starts again, and recovery says what is to be done.
         crash(world, host, False)
+    if host.crash_due != 0:
+        crash(world, host, host.crash_due == 2)
     if host.up:
         host_plan(world, host)
 
@@ -209,10 +214,10 @@ cdef void check_well(World* world, Host* host) noexcept nogil:
                     host.incarnation)
     elif host.applied + world.options.window * 16 * world.options.client_count < settled:
         ledger_fail(world.ledger, b"a node did not catch up in the healed phase", host.number, host.applied, settled)
-    elif host.status.listening or host.status.faulty != 0:
+    elif host.status.listening or host.status.faulty != 0 or host.status.snapshot_needed != 0:
         ledger_fail(world.ledger, b"a node was not repaired in the healed phase", host.number,
                     host.status.listening, host.status.faulty)
-    elif host_is_hurt(world, host):
+    elif host_is_hurt(world, host) and not host.snapshot_hurt:
         ledger_fail(world.ledger, b"a node that was damaged is not whole at the end", host.number,
                     host.status.unproved_last, host.damages)
 
