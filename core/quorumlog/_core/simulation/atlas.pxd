@@ -11,7 +11,7 @@ it whole again: repaired, admitted, nothing missing.
 
 What peers have compacted they can't send for a repair: a run has logs that rot and keep their heads, or
 snapshots that rot (of a minority, once and for all, since no inspection reads them).  Only the
-profile `beyond` goes over these bounds.
+profile `beyond` goes over these bounds.  Groups of slots don't repair yet: nothing of theirs is destroyed.
 """
 
 from quorumlog._core.simulation.ledger cimport Kept

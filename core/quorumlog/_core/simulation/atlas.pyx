@@ -45,7 +45,7 @@ cdef bint begins_like_all(const World* world, const Host* host) noexcept nogil:
 
 
 cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil:
-    if host.ended or host.damages != 0:
+    if host.ended or host.damages != 0 or world.ledger.slots != NULL:
         return False
     if world.options.profile == PROFILE_BEYOND:
         return True
@@ -58,7 +58,7 @@ cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil:
 
 cdef bint atlas_lets_wipe(World* world, const Host* host) noexcept nogil:
     cdef uint32_t i
-    if host.ended or world.wipes == world.options.wipes_max:
+    if host.ended or world.wipes == world.options.wipes_max or world.ledger.slots != NULL:
         return False
     for i in range(world.options.node_count):
         if world.ledger.accounts[i].head != 1:
@@ -72,7 +72,7 @@ cdef bint atlas_lets_rot(World* world, const Host* host, const Kept* entry) noex
     cdef const Kept* other
     cdef uint32_t i
     cdef uint32_t copies = 0
-    if host.ended or host.deep or entry.wsn > host.proved \
+    if world.ledger.slots != NULL or host.ended or host.deep or entry.wsn > host.proved \
             or not ledger_intact(world.ledger, host.number, entry):
         return False
     for i in range(world.options.node_count):

@@ -8,6 +8,9 @@ from quorumlog._core.engine.protocol cimport (
     READ_AS_OF, READ_BY_LEASE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE,
     GroupStatus,
 )
+from quorumlog._core.simulation.ledger_committed cimport committed_at, new_committed
+from quorumlog._core.simulation.ledger_slots cimport (
+    slots_close, slots_compacted, slots_durable_at, slots_flushed, slots_open, slots_stepped, slots_wrote)
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
 )
@@ -41,7 +44,7 @@ cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint6
                  <unsigned long long>a, <unsigned long long>b)
 
 
-cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
+cdef Ledger* ledger_open(uint32_t node_count, bint slots) noexcept nogil:
     cdef Ledger* ledger = <Ledger*>calloc(1, sizeof(Ledger))
     cdef uint32_t i
     check(ledger != NULL, b"Q-LEDGER-01 there is memory for the ledger")
@@ -53,6 +56,8 @@ cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
           b"Q-LEDGER-02 there is memory for the ledger")
     for i in range(node_count):
         ledger.accounts[i].head = 1
+    if slots:
+        ledger.slots = slots_open()
     return ledger
 
 
@@ -62,6 +67,7 @@ cdef void ledger_close(Ledger* ledger) noexcept nogil:
         free(ledger.accounts[i].kept)
         free(ledger.accounts[i].before)
         free(ledger.accounts[i].owed)
+    slots_close(ledger.slots)
     free(ledger.leader_of_term)
     free(ledger.issued)
     free(ledger.committed)
@@ -98,21 +104,6 @@ cdef Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t index) noexc
 cdef bint ledger_intact(const Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
     cdef wsn_t flushed = ledger.accounts[node].flushed
     return entry.wsn <= flushed and entry.mended <= flushed
-
-
-cdef Committed* committed_at(const Ledger* ledger, index_t index) noexcept nogil:
-    cdef uint32_t low = 0
-    cdef uint32_t high = ledger.committed_count
-    cdef uint32_t middle
-    while low < high:
-        middle = (low + high) // 2
-        if ledger.committed[middle].last < index:
-            low = middle + 1
-        else:
-            high = middle
-    if low < ledger.committed_count and ledger.committed[low].first <= index:
-        return &ledger.committed[low]
-    return NULL
 
 
 # --- what is written --------------------------------------------------------------------
@@ -219,7 +210,9 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
 
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
     cdef Kept entry
-    if batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
+    if ledger.slots != NULL:
+        slots_wrote(ledger, node, batch, wsn)
+    elif batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
         entry = kept_of(batch, wsn)
         keep(ledger, node, &entry)
     elif batch.kind == KIND_TRUNCATE:
@@ -232,6 +225,9 @@ cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t 
     cdef Account* account = &ledger.accounts[node]
     cdef const Committed* committed = committed_at(ledger, first - 1)
     cdef uint32_t drop = 0
+    if ledger.slots != NULL:
+        slots_compacted(ledger, node, first)
+        return
     if committed == NULL or committed.last != first - 1:
         ledger_fail(ledger, b"what is not committed was compacted", node, first, account.commit)
     elif committed.term != term:
@@ -268,11 +264,16 @@ cdef void ledger_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogi
     if wsn < account.flushed:
         ledger_fail(ledger, b"flushed moved back", node, wsn, account.flushed)
     account.flushed = wsn
+    if ledger.slots != NULL:
+        slots_flushed(ledger, node, wsn)
+        return
     promise(account)
 
 
 cdef void ledger_sent(Ledger* ledger, uint32_t node, term_t term) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        return                         # a promise is public as soon as it is durable
     if term > account.promised_term:
         account.promised_term = term
         account.promised_vote = 0
@@ -359,6 +360,8 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
 cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil:
     cdef const Account* account = &ledger.accounts[node]
     cdef const Kept* entry
+    if ledger.slots != NULL:
+        return slots_durable_at(ledger, node, committed)
     if committed.first < account.head:
         return True
     entry = kept_at(account.kept, account.kept_count, committed.first)
@@ -431,19 +434,12 @@ cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t se
     check_nobody_else_could_win(ledger, node, entry)
     if entry.term < seen_term:
         ledger.old_term_commits += 1
-    if ledger.committed_count == ledger.committed_capacity:
-        ledger.committed_capacity = 2 * ledger.committed_capacity + 256
-        ledger.committed = <Committed*>realloc(ledger.committed,
-                                               ledger.committed_capacity * sizeof(Committed))
-        check(ledger.committed != NULL, b"Q-LEDGER-06 there is memory for what is committed")
-    committed = &ledger.committed[ledger.committed_count]
+    committed = new_committed(ledger)
     committed.first = entry.first
     committed.last = entry.last
     committed.term = entry.term
     committed.content = entry.content
     committed.seen_term = seen_term
-    committed.applied_hash = 0         # not known before a state machine gets there
-    ledger.committed_count += 1
 
 
 cdef void check_commit(Ledger* ledger, uint32_t node, const GroupStatus* status) noexcept nogil:
@@ -505,6 +501,9 @@ cdef void check_standing(Ledger* ledger, uint32_t node, const GroupStatus* statu
 cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
                          wsn_t wsn_last) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        slots_stepped(ledger, node, status, wsn_last)
+        return
     if status.term < account.term:
         ledger_fail(ledger, b"the term moved back", node, status.term, account.term)
     if status.last != kept_last(account):

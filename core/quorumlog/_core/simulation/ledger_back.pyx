@@ -5,6 +5,7 @@ from quorumlog._core.simulation.ledger cimport (
     NEVER_MENDED, Account, Issued, Kept, check_vote, content_of, keep, kept_at, kept_of, ledger_fail, ledger_issued,
     ledger_kept,
 )
+from quorumlog._core.simulation.ledger_slots cimport slots_back, slots_back_end, slots_ended, slots_found
 from quorumlog._core.storage.batch cimport batch_last
 
 from libc.stdlib cimport free, realloc
@@ -73,6 +74,10 @@ cdef void ledger_mended(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t
 cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first,
                       bint listening) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
+        slots_back(ledger, node, term, vote, first)
+        return
     if listening:
         # It may have forgotten, and says so: until it is admitted nothing that it said before binds anybody.
         account.promised_term = min(account.promised_term, term)
@@ -97,7 +102,11 @@ cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, i
 
 
 cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil:
-    cdef Kept entry = kept_of(batch, 0)
+    cdef Kept entry
+    if ledger.slots != NULL:
+        slots_found(ledger, node, batch)
+        return
+    entry = kept_of(batch, 0)
     if ledger_issued(ledger, batch.first, batch.term) == NULL:
         ledger_fail(ledger, b"recovery found what nobody issued", node, batch.first, batch.term)
     keep(ledger, node, &entry)
@@ -126,6 +135,9 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last, 
     cdef Account* account = &ledger.accounts[node]
     cdef const Kept* now
     cdef uint32_t i
+    if ledger.slots != NULL:
+        slots_back_end(ledger, node)
+        return
     for i in range(account.before_count):
         if account.before[i].wsn > account.flushed or account.before[i].first < account.head:
             continue
@@ -151,6 +163,8 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last, 
 cdef void ledger_refused(Ledger* ledger, uint32_t node) noexcept nogil:
     """What it had acknowledged counts as it was: the rest of its disk is intact."""
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        slots_ended(ledger, node)
     if account.before == NULL:
         return
     free(account.kept)

@@ -64,7 +64,7 @@ cdef void mend_start(World* world, Host* host) noexcept nogil:
     host.waits_for = 0
     host.faulty_first = 0
     host.told = False
-    if world.options.scrub_ns == 0:
+    if world.options.scrub_ns == 0 or world.ledger.slots != NULL:
         return
     check(scrub_open(&host.scrub, host.wal) == OK, b"Q-MEND-01 there is memory for a scrub")
     host.scrubbing = True

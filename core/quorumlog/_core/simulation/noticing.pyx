@@ -15,7 +15,7 @@ from libc.stdint cimport uint32_t
 cdef bint held_elsewhere(const World* world, const Host* host, index_t index) noexcept nogil:
     """Not compacted by others, and not to be: a batch is all that a peer can send for a repair."""
     cdef uint32_t i
-    if world.options.snapshot_log_bytes != 0 or world.options.weight_compact != 0:
+    if world.ledger.slots != NULL or world.options.snapshot_log_bytes != 0 or world.options.weight_compact != 0:
         return False
     for i in range(world.options.node_count):
         if i != host.number and world.ledger.accounts[i].head <= index:
