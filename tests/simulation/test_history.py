@@ -107,9 +107,15 @@ def test_any_object_can_be_checked() -> None:
 
 
 def test_the_simulations_histories_hold_for_both_checkers_and_a_changed_one_does_not() -> None:
-    rows = run(8, nodes=3, profile="hot", safety_ms=6000, healed_ms=20_000, history=True)["history"]
-    assert sum(row[1] == "read" and row[5] is not None for row in rows) > 10
-    assert sum(row[5] is None for row in rows) > 0
+    def says_much(rows: list[Row]) -> bool:
+        answered = sum(row[1] == "read" and row[5] is not None for row in rows)
+        return answered > 10 and any(row[5] is None for row in rows)
+
+    histories = (
+        run(seed, nodes=3, profile="hot", safety_ms=6000, healed_ms=20_000, history=True)["history"]
+        for seed in range(40)
+    )
+    rows = next(filter(says_much, histories))
     assert history_holds(rows)
     assert is_linearizable(registers, register_operations(rows))
     reads = [i for i, row in enumerate(rows) if row[1] == "read" and row[5] is not None and row[3] != 0]

@@ -151,6 +151,32 @@ def test_a_lost_write_that_nothing_names_taints_all_that_end_before_it(tmp_path)
     log.close()
 
 
+def test_a_lost_end_of_a_segment_is_named_by_file_and_offset(tmp_path):
+    """Only the next segment knows what was there: the damage lies behind the last thing that is."""
+    reference = Reference(tmp_path, mark=True)
+    log, *_ = opened(tmp_path)
+    log.append(GROUP, 1, 13, [b"in the next segment"])
+    log.settle(mark=True)
+    log.close()
+    end, _ = reference.places[GROUP, 4]
+
+    def change(data):
+        data[end:] = bytes(len(data) - end)
+
+    reference.change(change)
+    for opening in range(3):
+        log, report, groups = opened(tmp_path)
+        assert groups[GROUP]["boundless"], opening
+        assert "segment-" in report["detail"], opening
+        assert "at offset" in report["detail"], opening
+        if opening == 0:
+            assert f"{FIRST} at offset {end}" in report["detail"]
+        # Later ones find it in the checkpoint that holds the first one's verdict, as long as nobody has mended it.
+        log.close()
+        if opening == 0:
+            (tmp_path / FIRST).unlink()
+
+
 def test_a_header_alone_is_replaced_by_the_tail(tmp_path):
     reference = Reference(tmp_path, mark=True)
     offset, _ = reference.places[GROUP, 2]

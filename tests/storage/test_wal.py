@@ -493,6 +493,38 @@ def test_a_slow_group_doesnt_pin_the_head(open_log):
     assert log.read(8, 3)[3] == [b"slow 2"]
 
 
+def test_what_is_moved_a_second_time_is_read_where_it_lies(open_log):
+    """The newest copy counts only once it is written: until then it is on its way, and the older one is intact."""
+    log = open_log(segment_bytes=MIB)
+    log.open_group(GROUP, b"fast")
+    log.open_group(8, b"slow")
+    log.append(8, 1, 1, [b"slow"])
+    at = 1
+    planned = 0
+    for _ in range(2):
+        moved = False
+        while not moved:
+            log.append(GROUP, 1, at, entries(3, 10_000, at))
+            at += 3
+            log.settle()
+            if log.status()["segments"] < 4:
+                continue
+            log.compact(GROUP, at, 1)
+            log.settle()
+            while log.prepare() == OK:
+                pass
+            status, number, *_ = log.plan()
+            moved = status == OK
+            if moved:
+                assert log.read(8, 1)[::3] == (OK, [b"slow"])
+                log.execute(number)
+                log.complete(number)
+                log.settle()
+                planned += 1
+        assert log.read(8, 1)[::3] == (OK, [b"slow"])
+    assert planned == 2
+
+
 @pytest.mark.parametrize("when", ["before reading", "before writing", "in flight"])
 def test_a_truncation_calls_a_move_off(open_log, when):
     log = open_log(segment_bytes=MIB)

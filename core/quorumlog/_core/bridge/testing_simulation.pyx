@@ -3,6 +3,7 @@
 from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.bridge.testing_machine cimport Machines
+from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.protocols.paxos cimport PaxosOptions, paxos_open, paxos_protocol
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
@@ -20,6 +21,7 @@ from quorumlog._core.simulation.world cimport world_close, world_open, world_run
 from quorumlog._core.simulation.world_state cimport Host, OpenRequest, World, WorldOptions
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cdef enum:
@@ -30,8 +32,8 @@ FAULTS = (
     "loss", "duplication", "delay", "reordering", "replay", "partition", "one_way_cut", "bridge", "clog",
     "process_crash", "power_cut", "blackout", "second_crash", "recovery_crash", "pause", "wipe",
     "write_error", "sync_error", "read_error", "no_space", "late_write", "swapped_writes",
-    "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "clock_drift", "clock_jump", "clock_freeze",
-    "disk_stall",
+    "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "lost_tail", "rotten_batch", "clock_drift",
+    "clock_jump", "clock_freeze", "disk_stall",
 )
 MARK_NAMES = (
     "elected", "campaign_lost", "pre_campaign_lost", "stepped_down", "deposed", "leader_paused", "quorum_down",
@@ -44,13 +46,15 @@ MARK_NAMES = (
     "handed_over", "transfer_given_up", "disk_stalled",
     "snapshot_made", "snapshot_failed", "snapshot_installed", "suffix_kept", "snapshot_restored", "snapshot_crashed",
     "snapshot_damaged", "snapshot_needed", "install_redone", "pieces_resumed",
+    "hole_found", "listens", "admitted", "admitted_wiped", "fault_read", "fault_scrubbed", "repair_served",
+    "repaired", "repaired_leading", "stood_down_faulty", "all_rotten", "whole_again",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
 PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "clocks": 5}
 TRACED = (
     "", "sent", "arrived", "role", "voted", "wrote", "flushed", "committed", "started", "not_started", "stopped",
     "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted",
-    "snapshot", "installed",
+    "snapshot", "installed", "bad", "repair", "listens", "admitted", "readmitted",
 )
 MESSAGES = (
     "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
@@ -74,6 +78,8 @@ def has_mutants():
 
 cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:
     cdef RaftOptions options
+    cdef Fault* faults
+    cdef void* state
     cdef uint32_t i
     memset(&options, 0, sizeof(RaftOptions))
     options.group = request.group
@@ -99,7 +105,21 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.snapshot_bytes_per_s = request.snapshot_bytes_per_s
     options.piece_bytes = request.piece_bytes
     options.priority = request.priority
-    return raft_open(&options, log, now_ns)
+    options.listening = request.listening
+    faults = <Fault*>calloc(request.hole_count + 1, sizeof(Fault))
+    if faults == NULL:
+        return NULL
+    for i in range(request.hole_count):
+        faults[i].first = request.holes[i].first
+        faults[i].last = request.holes[i].last
+        faults[i].term = request.holes[i].term
+        faults[i].body_crc = request.holes[i].body_crc
+        faults[i].identified = request.holes[i].identified
+    options.faults = faults
+    options.fault_count = request.hole_count
+    state = raft_open(&options, log, now_ns)
+    free(faults)
+    return state
 
 
 cdef void* open_paxos(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:
@@ -135,6 +155,7 @@ cdef dict host_told(const Host* host):
         "role": ROLES[host.status.role], "term": host.status.term, "leader": host.status.leader,
         "first": host.status.first, "last": host.status.last, "flushed": host.status.flushed,
         "commit": host.status.commit, "applied": host.applied, "unproved_last": host.status.unproved_last,
+        "directory": host.directory, "listening": bool(host.status.listening), "faulty": host.status.faulty,
     }
 
 
@@ -163,8 +184,9 @@ cdef dict told(const World* world):
         "compactions": world.compactions,
         "faults": faults,
         "marks": {MARK_NAMES[i]: world.marks[i] for i in range(<int>MARKS) if world.marks[i]},
+        # What keeps a node from serving at the end, by file and offset.
         "stopped": [(<bytes>world.hosts[i].stop).decode() for i in range(world.options.node_count)
-                    if world.hosts[i].ended],
+                    if world.hosts[i].ended or world.hosts[i].status.listening or world.hosts[i].status.faulty],
         "hosts": [host_told(&world.hosts[i]) for i in range(world.options.node_count)],
         "timeouts_to_progress": ((world.progress_at_ns - world.healed_at_ns) / timeout_ns
                                  if world.progress_at_ns else None),
@@ -240,6 +262,12 @@ cdef dict record_told(const TraceRecord* record):
         line["power"] = bool(record.a)
     elif event == "fault":
         line["fault"] = FAULTS[record.a]
+    elif event == "bad":
+        line.update(index=record.a, scrubbed=bool(record.b))
+    elif event == "repair":
+        line.update(first=record.a, last=record.b, wsn=record.number)
+    elif event == "readmitted":
+        line.update(at=record.peer, directory=record.a)
     elif event == "compacted":
         line["first"] = record.a
     elif event == "not_started":

@@ -63,7 +63,8 @@ cdef bint holds_the_barrier(const Raft* raft) noexcept nogil:
 
 
 cdef void admission_turn(Raft* raft, Outbox* out) noexcept nogil:
-    if not holds_the_barrier(raft) or raft.faults.count > 0 \
+    # Without a leader (its connection was lost) not now: the vote to be saved is one for whoever leads.
+    if not holds_the_barrier(raft) or raft.leader == 0 or raft.faults.count > 0 \
             or raft.spare_count <= SPARES_PER_STEP:
         return
     check2(raft.role == ROLE_FOLLOWER and raft.leader != 0,

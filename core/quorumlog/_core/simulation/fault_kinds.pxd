@@ -31,17 +31,19 @@ cdef enum FaultKind:
     FAULT_NO_SPACE = 19
     FAULT_LATE_WRITE = 20
     FAULT_SWAPPED_WRITES = 21      # the later of two completes first
-    # What lies on the platter, within the bound of the atlas
+    # What lies on the platter, within the bounds of the atlas
     FAULT_BIT_ROT = 22
     FAULT_ZEROED = 23
     FAULT_MISDIRECTED = 24
     FAULT_STALE = 25
+    FAULT_LOST_TAIL = 26           # of a sealed segment: pages of zeros
+    FAULT_ROTTEN_BATCH = 27        # one batch, on any node, while a quorum of others holds it
     # Clocks
-    FAULT_DRIFT = 26
-    FAULT_CLOCK_JUMP = 27
-    FAULT_CLOCK_FREEZE = 28
-    FAULT_STALL = 29               # a disk completes nothing for some election timeouts
-    FAULT_KINDS = 30
+    FAULT_DRIFT = 28
+    FAULT_CLOCK_JUMP = 29
+    FAULT_CLOCK_FREEZE = 30
+    FAULT_STALL = 31               # a disk completes nothing for some election timeouts
+    FAULT_KINDS = 32
 
 cdef enum FaultLevel:
     LEVEL_OFF = 0

@@ -3,19 +3,19 @@
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance
 from quorumlog._core.engine.protocol cimport EVENT_TRANSFER, ROLE_LEADER, Event
-from quorumlog._core.simulation.damage cimport damage_all, damage_turn, wipe
+from quorumlog._core.simulation.damage cimport damage_all, damage_turn, damage_wipe
 from quorumlog._core.simulation.disk cimport DISK_READ, DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_BLACKOUT, FAULT_BRIDGE, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_CLOG, FAULT_KINDS,
     FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
-    FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_STALL, FAULT_SYNC_ERROR, FAULT_WIPE,
+    FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_SECOND_CRASH, FAULT_STALL, FAULT_SYNC_ERROR, FAULT_WIPE,
     FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
     PROFILE_CLOCKS,
 )
 from quorumlog._core.simulation.host cimport host_clock_ns, host_step
 from quorumlog._core.simulation.host_disk cimport host_plan
-from quorumlog._core.simulation.host_life cimport host_stop
+from quorumlog._core.simulation.host_life cimport host_is_hurt, host_stop
 from quorumlog._core.simulation.host_snapshot cimport host_begin_snapshot
 from quorumlog._core.simulation.marks cimport (
     MARK_CLOCK_FROZE_LEADER, MARK_GARBAGE, MARK_HELD_LOST, MARK_LEADER_PAUSED, MARK_NAME_LOST, MARK_QUORUM_DOWN,
@@ -24,6 +24,7 @@ from quorumlog._core.simulation.marks cimport (
 from quorumlog._core.simulation.network cimport (
     network_be_kind, network_bridge, network_clog, network_heal, network_isolate, network_one_way, network_partition,
 )
+from quorumlog._core.simulation.operators cimport operators_hurry
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FAULT, OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add,
 )
@@ -255,7 +256,7 @@ cdef void pause(World* world, Host* host) noexcept nogil:
 # Turns ----------------------------------------------------------------------------------
 
 cdef uint32_t weight(const World* world, int kind) noexcept nogil:
-    """In quarters: what stops everybody, or takes a node for good, is rarer than the rest."""
+    """In quarters: what stops everybody, or hits a disk, is rarer than the rest."""
     cdef uint32_t often
     if kind == COMPACTION:
         return 4 * world.options.weight_compact
@@ -267,7 +268,7 @@ cdef uint32_t weight(const World* world, int kind) noexcept nogil:
     elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT \
             or kind == FAULT_STALL:
         often = 1
-    elif FAULT_BIT_ROT <= kind <= FAULT_STALE or kind == FAULT_WIPE:
+    elif FAULT_BIT_ROT <= kind <= FAULT_ROTTEN_BATCH or kind == FAULT_WIPE:
         often = 1
     else:
         return 0                   # of messages, writes or recoveries: not drawn in turns
@@ -341,13 +342,14 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
     if kind == FAULT_PROCESS_CRASH or kind == FAULT_POWER_CUT:
         draw_crash(world, host, kind)
         return
-    if FAULT_BIT_ROT <= kind <= FAULT_STALE:
+    if FAULT_BIT_ROT <= kind <= FAULT_ROTTEN_BATCH:
         if damage_turn(world, host, kind):
             note_fault(world, kind, host.number)
         return
     if kind == FAULT_WIPE:
-        if wipe(world, host):
+        if damage_wipe(world, host):
             note_fault(world, kind, host.number)
+            start_later(world, host, prng_below(&world.prng, 3 * world.options.election_timeout_ns))
         return
     note_fault(world, kind, host.number)
     if FAULT_PARTITION <= kind <= FAULT_CLOG:
@@ -410,9 +412,14 @@ cdef void heal_world(World* world) noexcept nogil:
     for i in range(world.options.node_count):
         host = &world.hosts[i]
         memset(host.disk.faults, 0, sizeof(host.disk.faults))
+        host.disk.lose_sector = False
         host.paused_until_ns = 0
         host.stalled_until_ns = 0
         host.frozen_until_ns = min(host.frozen_until_ns, world.now_ns)
+        if host_is_hurt(world, host) and world.options.profile != PROFILE_BEYOND:
+            # Whatever only the cache still hides comes to light.
+            crash(world, host, True)
         if not host.up:
             start_later(world, host, 0)
+    operators_hurry(world)
     tell_reachable(world, 100)

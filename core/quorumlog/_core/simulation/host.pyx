@@ -16,23 +16,25 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply
 from quorumlog._core.simulation.host_snapshot cimport host_begin_snapshot, host_install, host_take_pieces
 from quorumlog._core.simulation.ledger cimport ledger_fail, ledger_flushed, ledger_sent, ledger_stepped, ledger_wrote
+from quorumlog._core.simulation.ledger_back cimport ledger_mended
 from quorumlog._core.simulation.marks cimport (
-    MARK_CAMPAIGN_LOST, MARK_COMPACTED, MARK_DEPOSED, MARK_DISK_STALLED, MARK_ELECTED, MARK_HANDED_OVER, MARK_HELD,
-    MARK_PRE_CAMPAIGN_LOST, MARK_REFUSED, MARK_STEPPED_DOWN, MARK_TAIL_SETTLED, MARK_TRANSFER_GIVEN_UP, mark,
+    MARK_ADMITTED, MARK_ADMITTED_WIPED, MARK_CAMPAIGN_LOST, MARK_COMPACTED, MARK_DEPOSED, MARK_DISK_STALLED,
+    MARK_ELECTED, MARK_HANDED_OVER, MARK_HELD, MARK_PRE_CAMPAIGN_LOST, MARK_REFUSED, MARK_REPAIRED,
+    MARK_REPAIRED_LEADING, MARK_STEPPED_DOWN, MARK_STOOD_DOWN_FAULTY, MARK_TAIL_SETTLED, MARK_TRANSFER_GIVEN_UP, mark,
 )
 from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FETCH, OCCURS_TIME, Occurrence, schedule_add,
 )
 from quorumlog._core.simulation.trace cimport (
-    TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_ROLE, TRACE_SENT, TRACE_VOTED, TRACE_WROTE, TraceRecord,
-    trace_add, trace_note,
+    TRACE_ADMITTED, TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_MENDED_BATCH, TRACE_ROLE, TRACE_SENT,
+    TRACE_VOTED, TRACE_WROTE, TraceRecord, trace_add, trace_note,
 )
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, OLD_FRAMES_MAX, Client, Host, Parcel, World
 from quorumlog._core.storage.batch cimport (
     KIND_COMPACT, Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body,
 )
-from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next
+from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_repair
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -66,6 +68,8 @@ cdef Parcel* parcel_new(World* world, const Message* message) noexcept nogil:
     parcel.message = message[0]
     parcel.number = 0
     parcel.sent_ns = world.now_ns
+    parcel.from_directory = 0
+    parcel.to_directory = 0
     parcel.again = False
     parcel.message.batches = <Batch**>(parcel + 1)
     for i in range(message.batch_count):
@@ -89,6 +93,8 @@ cdef Parcel* parcel_again(World* world, const Parcel* parcel) noexcept nogil:
     cdef Parcel* copy = parcel_new(world, &parcel.message)
     copy.number = parcel.number
     copy.sent_ns = parcel.sent_ns
+    copy.from_directory = parcel.from_directory
+    copy.to_directory = parcel.to_directory
     return copy
 
 
@@ -111,6 +117,8 @@ cdef void send(World* world, Host* host, Parcel* parcel) noexcept nogil:
     world.parcels += 1
     parcel.number = world.parcels
     parcel.sent_ns = world.now_ns
+    parcel.from_directory = host.directory
+    parcel.to_directory = world.known[host.number][target]
     keep_old(world, parcel)
     copies = network_send(&world.network, host.number, target, world.now_ns, &world.prng, arrivals)
     trace_sent(world, host, parcel, copies)
@@ -152,20 +160,38 @@ cdef void trace_wrote(World* world, Host* host, const Batch* batch, wsn_t wsn) n
     trace_add(&world.trace, record)
 
 
+cdef void write_repair(World* world, Host* host, Batch* batch, wsn_t wsn) noexcept nogil:
+    mark(world.marks, MARK_REPAIRED)
+    if host.status.role == ROLE_LEADER:
+        mark(world.marks, MARK_REPAIRED_LEADING)
+    ledger_mended(world.ledger, host.number, batch, wsn)
+    trace_note(&world.trace, world.now_ns, TRACE_MENDED_BATCH, host.number, 0, wsn, batch.first, batch_last(batch),
+               batch.term)
+
+
+cdef void trace_record(World* world, Host* host, const Batch* batch, wsn_t wsn) noexcept nogil:
+    if batch.kind == KIND_COMPACT:
+        world.compactions += 1
+        mark(world.marks, MARK_COMPACTED)
+        trace_note(&world.trace, world.now_ns, TRACE_COMPACTED, host.number, 0, 0, batch.first, 0, 0)
+    if world.trace.on:
+        trace_wrote(world, host, batch, wsn)
+
+
 cdef void write_records(World* world, Host* host, wsn_t wsn_next) noexcept nogil:
     cdef Outbox* out = host.out
     cdef uint32_t i
     cdef wsn_t wsn
+    cdef bint repair
     for i in range(out.write_count):
-        wsn = wal_append(host.wal, out.writes[i])
+        repair = i + 1 == out.repair
+        wsn = wal_repair(host.wal, out.writes[i]) if repair else wal_append(host.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-HOST-07 a step's writes get the WSNs it was told", wsn, wsn_next + i)
-        ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
-        if out.writes[i].kind == KIND_COMPACT:
-            world.compactions += 1
-            mark(world.marks, MARK_COMPACTED)
-            trace_note(&world.trace, world.now_ns, TRACE_COMPACTED, host.number, 0, 0, out.writes[i].first, 0, 0)
-        if world.trace.on:
-            trace_wrote(world, host, out.writes[i], wsn)
+        if repair:
+            write_repair(world, host, out.writes[i], wsn)
+        else:
+            ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
+            trace_record(world, host, out.writes[i], wsn)
         batch_drop(out.writes[i])
 
 
@@ -218,6 +244,7 @@ cdef void take_fetches(World* world, Host* host) noexcept nogil:
         occurrence.incarnation = host.incarnation
         occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.disk_max_ns)
         occurrence.number = out.fetches[i].peer
+        occurrence.repair = out.fetches[i].repair
         occurrence.extra = out.fetches[i].first
         schedule_add(&world.schedule, occurrence)
 
@@ -259,6 +286,8 @@ cdef void mark_role(World* world, const GroupStatus* before, const GroupStatus* 
         world.leader_changes += 1
     elif before.role == ROLE_LEADER:
         mark(world.marks, MARK_STEPPED_DOWN if after.term == before.term else MARK_DEPOSED)
+        if after.faulty != 0 and after.term == before.term:
+            mark(world.marks, MARK_STOOD_DOWN_FAULTY)
     elif before.role == ROLE_CANDIDATE and after.role == ROLE_FOLLOWER and after.term == before.term:
         mark(world.marks, MARK_CAMPAIGN_LOST)
     elif before.role == ROLE_PRE_CANDIDATE and after.role == ROLE_FOLLOWER and after.term == before.term:
@@ -295,6 +324,11 @@ cdef void look_at_change(World* world, Host* host, const GroupStatus* before) no
     mark_leadership(world, before, after)
     if before.unproved_last != 0 and after.unproved_last == 0:
         mark(world.marks, MARK_TAIL_SETTLED)
+    if before.listening and not after.listening:
+        mark(world.marks, MARK_ADMITTED)
+        if host.directory != 0:
+            mark(world.marks, MARK_ADMITTED_WIPED)
+        trace_note(&world.trace, world.now_ns, TRACE_ADMITTED, host.number, 0, 0, 0, 0, after.term)
     if not world.trace.on:
         return
     if after.role != before.role or after.term != before.term or after.leader != before.leader:
@@ -324,6 +358,7 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     for i in range(out.read_count):
         host_answer_read(world, host, &out.reads[i], event.now_ns)
     host.deadline_ns = out.deadline_ns
+    host.faulty_first = out.faulty_first
     host_take_pieces(world, host)
     snapshot_due = out.snapshot_due
     outbox_clear(out)
@@ -333,6 +368,7 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     before.vote = host.status.vote
     before.commit = host.status.commit
     before.unproved_last = host.status.unproved_last
+    before.listening = host.status.listening
     before.transfer = host.status.transfer
     before.transfers_failed = host.status.transfers_failed
     before.disk_stalls = host.status.disk_stalls

@@ -8,7 +8,7 @@ product's.  A user's machine can stand in its place; its digest goes into the ha
 from quorumlog._core.base.bytes cimport get_u64
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.outbox cimport ReadReady
@@ -25,6 +25,7 @@ from quorumlog._core.simulation.marks cimport (
     MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,
     mark,
 )
+from quorumlog._core.simulation.noticing cimport notice_and_wait
 from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
@@ -46,9 +47,11 @@ cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:
     status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
     if status == OK:
         return batch
-    if status == ERR_CORRUPT and host.damages != 0:
-        host.failing = True
-    elif status != ERR_IO or world.healed:
+    if status == ERR_CORRUPT or status == ERR_IO:
+        notice_and_wait(world, host, index, status)
+    elif status == ERR_NOT_FOUND and host.status.faulty != 0:
+        pass                           # its repair is not flushed yet
+    else:
         ledger_fail(world.ledger, b"a committed batch can't be read", host.number, index, status)
     return NULL
 
@@ -123,7 +126,7 @@ cdef void host_apply(World* world, Host* host) noexcept nogil:
     cdef Batch* batch
     if host.restore != 0:
         return                         # nothing is applied, or answered, before the state is restored
-    while host.applied < host.status.commit and world.ledger.failure[0] == 0:
+    while host.applied < host.status.commit and host.waits_for == 0 and world.ledger.failure[0] == 0:
         batch = batch_at(world, host, host.applied + 1)
         if batch == NULL:
             break

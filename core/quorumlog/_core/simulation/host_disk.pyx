@@ -2,24 +2,25 @@
 
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
-from quorumlog._core.base.status cimport ERR_CORRUPT, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.protocol cimport EVENT_FETCHED, Event
 from quorumlog._core.simulation.disk cimport disk_sync_range, disk_write_pending
 from quorumlog._core.simulation.fault_kinds cimport FAULT_LATE_WRITE, FAULT_SWAPPED_WRITES, LEVEL_OFF
 from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.marks cimport (
-    MARK_FETCHED, MARK_FETCH_FAILED, MARK_SEGMENT_RETIRED, MARK_SEGMENT_ROLLED, MARK_SWAPPED, MARK_SYNC_FAILED,
-    MARK_WRITE_FAILED, mark,
+    MARK_FETCHED, MARK_FETCH_FAILED, MARK_REPAIR_SERVED, MARK_SEGMENT_RETIRED, MARK_SEGMENT_ROLLED, MARK_SWAPPED,
+    MARK_SYNC_FAILED, MARK_WRITE_FAILED, mark,
 )
+from quorumlog._core.simulation.noticing cimport notice_bad
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add,
 )
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World, Writing
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last
 from quorumlog._core.storage.wal cimport (
-    WRITES_IN_FLIGHT_MAX, WalStatus, WritePlan, wal_complete, wal_pending_bytes, wal_plan, wal_poisoned, wal_prepare,
-    wal_read, wal_status,
+    WRITES_IN_FLIGHT_MAX, WalStatus, WritePlan, wal_complete, wal_next, wal_pending_bytes, wal_plan, wal_poisoned,
+    wal_prepare, wal_read, wal_status,
 )
 
 from libc.errno cimport EIO
@@ -72,6 +73,7 @@ cdef bint take_plan(World* world, Host* host, bint bare_mark) noexcept nogil:
         return False
     writing.busy = True
     writing.written = False
+    writing.said = host.flushed
     write_ns = draw_disk_ns(world)
     if host.stalled_until_ns > world.now_ns:
         write_ns += host.stalled_until_ns - world.now_ns
@@ -121,6 +123,7 @@ cdef void look_at_segments(World* world, Host* host) noexcept nogil:
     wal_status(host.wal, &status)
     if status.segments > host.segments:
         mark(world.marks, MARK_SEGMENT_ROLLED)
+        host.rolled = wal_next(host.wal)
     elif status.segments < host.segments:
         mark(world.marks, MARK_SEGMENT_RETIRED)
     host.segments = <uint32_t>status.segments
@@ -146,12 +149,24 @@ cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence)
         mark(world.marks, MARK_SYNC_FAILED if writing.written else MARK_WRITE_FAILED)
     if wal_poisoned(host.wal):
         return False
+    host.proved = max(host.proved, writing.said)
     wal_prepare(host.wal)
     look_at_segments(world, host)
     if not host.idle_scheduled:
         host.idle_scheduled = True
         later(world, host, OCCURS_IDLE, draw_disk_ns(world) + world.options.heartbeat_ns // 4, 0)
     return True
+
+
+cdef int read_cold(World* world, Host* host, index_t index, Batch** batch) noexcept nogil:
+    """As the runtime does: what the disk refuses twice is as lost as what it garbles."""
+    cdef int status = wal_read(host.wal, THE_GROUP, index, host.pool, batch)
+    if status == ERR_IO:
+        status = wal_read(host.wal, THE_GROUP, index, host.pool, batch)
+    if status == ERR_CORRUPT or status == ERR_IO:
+        notice_bad(world, host, index, status)
+        return ERR_CORRUPT
+    return status
 
 
 cdef void host_fetch(World* world, Host* host, const Occurrence* occurrence) noexcept nogil:
@@ -162,16 +177,18 @@ cdef void host_fetch(World* world, Host* host, const Occurrence* occurrence) noe
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_FETCHED
     event.peer = occurrence.number
+    event.first = index
+    event.repair = occurrence.repair
     event.batches = batches
-    while event.batch_count < FETCHED_MAX:
-        event.status = wal_read(host.wal, THE_GROUP, index, host.pool, &batches[event.batch_count])
+    while event.batch_count < (1 if occurrence.repair else <uint32_t>FETCHED_MAX):
+        event.status = read_cold(world, host, index, &batches[event.batch_count])
         if event.status != OK:
             break
         index = batch_last(batches[event.batch_count]) + 1
         event.batch_count += 1
-    if event.status == ERR_CORRUPT and host.damages != 0:
-        host.failing = True
     mark(world.marks, MARK_FETCHED if event.batch_count > 0 else MARK_FETCH_FAILED)
+    if event.repair and event.batch_count > 0:
+        mark(world.marks, MARK_REPAIR_SERVED)
     if event.batch_count > 0:
         event.status = OK
     world.fetches += 1

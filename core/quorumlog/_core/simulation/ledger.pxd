@@ -3,6 +3,7 @@
 The ledger keeps its own account of what each node wrote, what was flushed, what
 was said, what was committed, and compares.  A broken rule does not abort: the
 sentence goes into `failure` and the run ends, so that a test can name the seed.
+What a node finds again when it starts, and what its disk lost, is in ledger_back.
 """
 
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t, wsn_t
@@ -17,6 +18,7 @@ cdef enum:
     FAILURE_BYTES = 256
     TERMS_MAX = 1 << 16
     LEDGER_SESSIONS = 128
+    NEVER_MENDED = 0xFFFFFFFFFFFFFFFF
 
 # A batch by what identifies it.
 cdef struct Issued:
@@ -33,6 +35,7 @@ cdef struct Kept:
     term_t term
     uint64_t content
     wsn_t wsn                  # 0: found by recovery, durable
+    wsn_t mended               # 0: intact; NEVER_MENDED: bad on disk; else the repair's WSN
 
 cdef struct Committed:
     index_t first
@@ -50,7 +53,13 @@ cdef struct Account:
     Kept* before               # the log of the life before, while a new one is read
     uint32_t before_count
     bint truncated             # entries, in this step
-    bint damaged               # something on its disk was destroyed, by the atlas
+    bint damaged               # something on its disk was destroyed, by the atlas, and it may not be whole again
+    bint listening
+    index_t unproved_last      # its votes count as if it had this
+    term_t unproved_term
+    Kept* owed                 # what it had acknowledged and knows that it lost: it was a copy when that counted
+    uint32_t owed_count
+    uint32_t owed_capacity
     wsn_t flushed
     index_t head               # first index kept after compaction
     index_t snapshot           # of the newest durable snapshot
@@ -97,6 +106,10 @@ cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint6
                       uint64_t b) noexcept nogil
 cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil
 cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil
+# The batch of its log that holds `index`, or NULL.
+cdef Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t index) noexcept nogil
+# Durable, and not bad on its disk as far as anybody knows.
+cdef bint ledger_intact(const Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil
 # A record went to the write-ahead log of `node`.
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil
 cdef void ledger_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogil
@@ -105,13 +118,6 @@ cdef void ledger_sent(Ledger* ledger, uint32_t node, term_t term) noexcept nogil
 # After every step of `node`; `wsn_last` is the newest write it has asked for.
 cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
                          wsn_t wsn_last) noexcept nogil
-# A node came back: hard state first, then its log batch by batch, then the end.
-cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil
-cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil
-# A damaged node may miss what was flushed if it says so: up to `unproved_last`.
-cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil
-# It stopped for good while its log was read.
-cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil
 # Entries before `first` go, of which the last has this term; a snapshot that holds them is durable (or was, before
 # damage).
 cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil
@@ -133,3 +139,10 @@ cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
                            uint64_t body_crc) noexcept nogil
 # Identity of a batch's content: what it carries, not where.
 cdef uint64_t content_of(const Batch* batch) noexcept nogil
+
+# For ledger_back.
+cdef const Kept* kept_at(const Kept* kept, uint32_t count, index_t index) noexcept nogil
+cdef void keep(Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil
+cdef Kept kept_of(const Batch* batch, wsn_t wsn) noexcept nogil
+cdef const Issued* ledger_issued(const Ledger* ledger, index_t first, term_t term) noexcept nogil      # NULL: nobody
+cdef void check_vote(Ledger* ledger, uint32_t node, term_t term, node_t vote) noexcept nogil

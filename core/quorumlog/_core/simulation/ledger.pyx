@@ -4,11 +4,13 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog, log_term
-from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER, GroupStatus
+from quorumlog._core.engine.protocol cimport (
+    READ_AS_OF, READ_BY_LEASE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE,
+    GroupStatus,
+)
 from quorumlog._core.simulation.ledger_committed cimport committed_at, new_committed
 from quorumlog._core.simulation.ledger_slots cimport (
-    slots_back, slots_back_end, slots_close, slots_compacted, slots_durable_at, slots_ended, slots_flushed,
-    slots_found, slots_open, slots_stepped, slots_wrote)
+    slots_close, slots_compacted, slots_durable_at, slots_flushed, slots_open, slots_stepped, slots_wrote)
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
 )
@@ -64,6 +66,7 @@ cdef void ledger_close(Ledger* ledger) noexcept nogil:
     for i in range(ledger.node_count):
         free(ledger.accounts[i].kept)
         free(ledger.accounts[i].before)
+        free(ledger.accounts[i].owed)
     slots_close(ledger.slots)
     free(ledger.leader_of_term)
     free(ledger.issued)
@@ -92,6 +95,15 @@ cdef const Kept* kept_at(const Kept* kept, uint32_t count, index_t index) noexce
         else:
             high = middle
     return &kept[low] if low < count and kept[low].first <= index else NULL
+
+
+cdef Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t index) noexcept nogil:
+    return <Kept*>kept_at(ledger.accounts[node].kept, ledger.accounts[node].kept_count, index)
+
+
+cdef bint ledger_intact(const Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
+    cdef wsn_t flushed = ledger.accounts[node].flushed
+    return entry.wsn <= flushed and entry.mended <= flushed
 
 
 # --- what is written --------------------------------------------------------------------
@@ -146,23 +158,33 @@ cdef void match_logs(Ledger* ledger, uint32_t node, const Kept* entry, const Kep
                     entry.term)
 
 
-cdef void keep(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
-    cdef Account* account = &ledger.accounts[node]
-    cdef Kept* entry
-    if batch.first != kept_last(account) + 1 and account.kept_count != 0:
-        ledger_fail(ledger, b"a batch does not continue its log", node, batch.first, kept_last(account))
-        return
-    if account.kept_count == account.kept_capacity:
-        account.kept_capacity = 2 * account.kept_capacity + 64
-        account.kept = <Kept*>realloc(account.kept, account.kept_capacity * sizeof(Kept))
-        check(account.kept != NULL, b"Q-LEDGER-05 there is memory for a node's log")
-    entry = &account.kept[account.kept_count]
+cdef Kept kept_of(const Batch* batch, wsn_t wsn) noexcept nogil:
+    cdef Kept entry
     entry.first = batch.first
     entry.last = batch_last(batch)
     entry.term = batch.term
     entry.content = content_of(batch)
     entry.wsn = wsn
-    match_logs(ledger, node, entry, entry - 1 if account.kept_count != 0 else NULL)
+    entry.mended = 0
+    return entry
+
+
+cdef const Issued* ledger_issued(const Ledger* ledger, index_t first, term_t term) noexcept nogil:
+    cdef const Issued* issued = issued_place(ledger, first, term)
+    return issued if issued.first != 0 else NULL
+
+
+cdef void keep(Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
+    cdef Account* account = &ledger.accounts[node]
+    if entry.first != kept_last(account) + 1 and account.kept_count != 0:
+        ledger_fail(ledger, b"a batch does not continue its log", node, entry.first, kept_last(account))
+        return
+    if account.kept_count == account.kept_capacity:
+        account.kept_capacity = 2 * account.kept_capacity + 64
+        account.kept = <Kept*>realloc(account.kept, account.kept_capacity * sizeof(Kept))
+        check(account.kept != NULL, b"Q-LEDGER-05 there is memory for a node's log")
+    account.kept[account.kept_count] = entry[0]
+    match_logs(ledger, node, entry, &account.kept[account.kept_count - 1] if account.kept_count != 0 else NULL)
     account.kept_count += 1
 
 
@@ -187,10 +209,12 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
 
 
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
+    cdef Kept entry
     if ledger.slots != NULL:
         slots_wrote(ledger, node, batch, wsn)
     elif batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
-        keep(ledger, node, batch, wsn)
+        entry = kept_of(batch, wsn)
+        keep(ledger, node, &entry)
     elif batch.kind == KIND_TRUNCATE:
         truncate(ledger, node, batch.first)
     elif batch.kind == KIND_COMPACT:
@@ -309,6 +333,14 @@ cdef void check_leader(Ledger* ledger, uint32_t node, const GroupStatus* status,
                     status.term)
 
 
+cdef bint is_owed(const Account* account, const Kept* entry) noexcept nogil:
+    cdef uint32_t i
+    for i in range(account.owed_count):
+        if account.owed[i].first == entry.first and account.owed[i].term == entry.term:
+            return True
+    return False
+
+
 cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept nogil:
     cdef const Kept* other
     cdef uint32_t i
@@ -318,7 +350,9 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
             copies += 1
             continue
         other = kept_at(ledger.accounts[i].kept, ledger.accounts[i].kept_count, entry.first)
-        if other != NULL and other.term == entry.term and other.wsn <= ledger.accounts[i].flushed:
+        # What has gone bad since it was acknowledged, or is known to be lost, binds its node as before.
+        if (other != NULL and other.term == entry.term and other.wsn <= ledger.accounts[i].flushed) \
+                or is_owed(&ledger.accounts[i], entry):
             copies += 1
     return copies
 
@@ -331,12 +365,24 @@ cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed
     if committed.first < account.head:
         return True
     entry = kept_at(account.kept, account.kept_count, committed.first)
-    return entry != NULL and entry.term == committed.term and entry.wsn <= account.flushed
+    return entry != NULL and entry.term == committed.term and ledger_intact(ledger, node, entry)
 
 
 cdef bint ahead(const Kept* a, const Kept* b) noexcept nogil:
     """Is a log that ends with `a` at least as up to date as one that ends with `b` (5.4.1)?"""
     return a.term > b.term or (a.term == b.term and a.last >= b.last)
+
+
+cdef bint would_vote(const Ledger* ledger, const Account* account, const Kept* last) noexcept nogil:
+    """For a log that ends with `last`."""
+    cdef Kept end
+    if account.listening:
+        return False
+    if account.unproved_term > last.term or (account.unproved_term == last.term
+                                             and account.unproved_last > last.last):
+        return False
+    log_end(ledger, account, True, &end)
+    return ahead(last, &end)
 
 
 cdef void log_end(const Ledger* ledger, const Account* account, bint durable, Kept* end) noexcept nogil:
@@ -358,21 +404,20 @@ cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept*
     """Leader completeness beforehand (Figure 8): no node that lacks a committed batch finds a quorum of logs
     that are not ahead of its own."""
     cdef const Account* account
-    cdef Kept own, end
+    cdef Kept own
     cdef const Kept* other
     cdef uint32_t k, j, votes
     for k in range(ledger.node_count):
         account = &ledger.accounts[k]
         log_end(ledger, account, False, &own)
-        if own.last == 0 or entry.first < account.head:
+        if own.last == 0 or entry.first < account.head or account.listening:
             continue
         other = kept_at(account.kept, account.kept_count, entry.first)
         if other != NULL and other.term == entry.term:
             continue
         votes = 0
         for j in range(ledger.node_count):
-            log_end(ledger, &ledger.accounts[j], True, &end)
-            if ahead(&own, &end):
+            if would_vote(ledger, &ledger.accounts[j], &own):
                 votes += 1
         if 2 * votes > ledger.node_count:
             ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first,
@@ -435,6 +480,24 @@ cdef void check_flushed(Ledger* ledger, uint32_t node, const GroupStatus* status
         ledger_fail(ledger, b"the own match lies above what is flushed", node, status.flushed, flushed)
 
 
+cdef void check_standing(Ledger* ledger, uint32_t node, const GroupStatus* status) noexcept nogil:
+    """Who may have forgotten something has no say (A-R28); who can't read what it may have acknowledged does not
+    campaign (rule 10)."""
+    cdef Account* account = &ledger.accounts[node]
+    if status.listening and status.role != ROLE_FOLLOWER and status.role != ROLE_LEARNER:
+        ledger_fail(ledger, b"a node that listens campaigns", node, status.term, status.role)
+    if status.listening and status.vote != 0 and (status.term != account.vote_term or status.vote != account.vote):
+        ledger_fail(ledger, b"a node that listens votes", node, status.term, status.vote)
+    if status.faulty != 0 and (status.role == ROLE_CANDIDATE or status.role == ROLE_PRE_CANDIDATE):
+        ledger_fail(ledger, b"a node campaigns while entries of its log are bad", node, status.term, status.faulty)
+    if status.listening and not account.damaged:
+        ledger_fail(ledger, b"a node that lost nothing listens", node, status.term, status.last)
+    account.listening = status.listening
+    if status.unproved_last == 0:
+        account.unproved_last = 0
+        account.unproved_term = 0
+
+
 cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
                          wsn_t wsn_last) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
@@ -445,6 +508,7 @@ cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* statu
         ledger_fail(ledger, b"the term moved back", node, status.term, account.term)
     if status.last != kept_last(account):
         ledger_fail(ledger, b"the log and what was written differ", node, status.last, kept_last(account))
+    check_standing(ledger, node, status)
     note_vote(ledger, node, status, wsn_last)
     check_flushed(ledger, node, status)
     if status.role == ROLE_LEADER:
@@ -453,82 +517,6 @@ cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* statu
     account.term = status.term
     account.role = status.role
     account.truncated = False
-
-
-# --- coming back ------------------------------------------------------------------------
-
-cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil:
-    cdef Account* account = &ledger.accounts[node]
-    memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
-    if ledger.slots != NULL:
-        slots_back(ledger, node, term, vote, first)
-        return
-    check_vote(ledger, node, term, vote)
-    if first > account.head:
-        ledger_fail(ledger, b"recovery lost the head of a log", node, first, account.head)
-    if account.before == NULL:
-        account.before = account.kept
-        account.before_count = account.kept_count
-    else:
-        free(account.kept)             # a start that was cut short
-    account.kept = NULL
-    account.kept_count = 0
-    account.kept_capacity = 0
-    account.head = first
-    account.term = 0
-    account.role = 0
-    account.commit = 0
-    account.truncated = False
-    account.vote_term = term
-    account.vote = vote
-    account.vote_wsn = 0
-
-
-cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil:
-    if ledger.slots != NULL:
-        slots_found(ledger, node, batch)
-        return
-    if issued_place(ledger, batch.first, batch.term).first == 0:
-        ledger_fail(ledger, b"recovery found what nobody issued", node, batch.first, batch.term)
-    keep(ledger, node, batch, 0)
-
-
-cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil:
-    """Acknowledged is within recovered: what was flushed is there."""
-    cdef Account* account = &ledger.accounts[node]
-    cdef const Kept* now
-    cdef uint32_t i
-    if ledger.slots != NULL:
-        slots_back_end(ledger, node)
-        return
-    for i in range(account.before_count):
-        if account.before[i].wsn > account.flushed or account.before[i].first < account.head:
-            continue
-        now = kept_at(account.kept, account.kept_count, account.before[i].first)
-        if account.damaged and account.before[i].last <= unproved_last:
-            continue
-        if now == NULL or now.term != account.before[i].term:
-            ledger_fail(ledger, b"recovery lost a flushed batch", node, account.before[i].first,
-                        account.before[i].term)
-            return
-    free(account.before)
-    account.before = NULL
-    account.before_count = 0
-
-
-cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil:
-    """What it had acknowledged counts as it was: the rest of its disk is intact."""
-    cdef Account* account = &ledger.accounts[node]
-    if ledger.slots != NULL:
-        slots_ended(ledger, node)
-    if account.before == NULL:
-        return
-    free(account.kept)
-    account.kept = account.before
-    account.kept_count = account.before_count
-    account.kept_capacity = account.before_count
-    account.before = NULL
-    account.before_count = 0
 
 
 # --- what the outside sees --------------------------------------------------------------

@@ -47,7 +47,7 @@ cdef enum Mark:
     MARK_NAME_LOST = 33
     MARK_GARBAGE = 34
     MARK_DAMAGED = 35
-    MARK_DAMAGE_FOUND = 36         # and named, in a clean stop
+    MARK_DAMAGE_FOUND = 36         # by a recovery, and named
     MARK_DAMAGE_OUTLIVED = 37      # what was redundant or of no use
     MARK_SECOND_CRASH = 38
     # Messages
@@ -75,7 +75,20 @@ cdef enum Mark:
     MARK_SNAPSHOT_NEEDED = 57      # a node that lost its own waits for a peer's
     MARK_INSTALL_REDONE = 58       # an install cut short by a crash, at the start
     MARK_PIECES_RESUMED = 59
-    MARKS = 60
+    # What was lost, and comes back
+    MARK_HOLE_FOUND = 60           # a bad batch in a log that goes on behind it
+    MARK_LISTENS = 61              # what is lost has no known place: it may have forgotten votes
+    MARK_ADMITTED = 62             # a listening node has a say again
+    MARK_ADMITTED_WIPED = 63       # and had lost everything
+    MARK_FAULT_READ = 64           # a cold read came upon it: to apply, or for a peer
+    MARK_FAULT_SCRUBBED = 65       # nobody had asked for it
+    MARK_REPAIR_SERVED = 66        # a batch was read for a peer's repair
+    MARK_REPAIRED = 67
+    MARK_REPAIRED_LEADING = 68     # its leader was repaired
+    MARK_STOOD_DOWN_FAULTY = 69    # a leader that could not be in time
+    MARK_ALL_ROTTEN = 70           # every node had a bad batch, and each another
+    MARK_WHOLE_AGAIN = 71          # by an inspection of the disk
+    MARKS = 72
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -14,6 +14,8 @@ cdef enum OccurrenceKind:
     OCCURS_FAULT = 9           # something breaks or is mended
     OCCURS_REACHABLE = 10      # `node` hears whether its connection to peer `number` stands
     OCCURS_SNAPSHOT = 11       # the snapshot thread of `node` does its next job
+    OCCURS_SCRUB = 12          # `node` reads some of what it wrote long ago
+    OCCURS_OPERATOR = 13       # an operator readmits `node`, in its directory `extra`, at node `number`
 
 cdef struct Occurrence:
     uint64_t at_ns
@@ -23,6 +25,7 @@ cdef struct Occurrence:
     uint64_t incarnation       # of the node: what was meant for an earlier life is void
     uint64_t number
     uint64_t extra
+    bint repair                # OCCURS_FETCH: one batch, for a peer's repair
     void* parcel
 
 cdef struct Schedule:

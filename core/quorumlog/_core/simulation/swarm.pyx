@@ -7,9 +7,9 @@ cluster uses; nothing else depends on that unit.
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS,
-    FAULT_LATE_WRITE, FAULT_LOSS,
-    FAULT_PARTITION, FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
-    PROFILE_BEYOND, PROFILE_CLOCKS, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
+    FAULT_LATE_WRITE, FAULT_LOSS, FAULT_PARTITION, FAULT_REORDERING, FAULT_REPLAY, FAULT_ROTTEN_BATCH, FAULT_STALE,
+    FAULT_WIPE,
+    LEVEL_HOT, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND, PROFILE_CLOCKS, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
 )
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -18,6 +18,7 @@ cdef enum:
     MILLISECOND = 1000000
     ELECTION_TIMEOUT_MS = 1000
     HEALED_TIMEOUTS = 30
+    WIPES_MAX = 3
 
 
 cdef uint8_t draw_level(Prng* prng) noexcept nogil:
@@ -35,13 +36,15 @@ cdef void draw_levels(WorldOptions* options, Prng* prng) noexcept nogil:
             options.level[kind] = LEVEL_RARE
         elif options.profile == PROFILE_QUIET:
             options.level[kind] = LEVEL_OFF
-        elif options.profile == PROFILE_BEYOND and FAULT_BIT_ROT <= kind <= FAULT_STALE:
+        elif options.profile == PROFILE_BEYOND and FAULT_BIT_ROT <= kind <= FAULT_ROTTEN_BATCH:
             options.level[kind] = LEVEL_HOT
-    # What takes nodes away for good is in one run in three, or hardly a run would keep them all.
-    if options.profile != PROFILE_BEYOND and not prng_chance(prng, 1, 3):
+    # One run in two has whole disks.
+    if options.profile != PROFILE_BEYOND and options.profile != PROFILE_REFERENCE and prng_chance(prng, 1, 2):
         options.level[<int>FAULT_WIPE] = LEVEL_OFF
-        for kind in range(FAULT_BIT_ROT, FAULT_STALE + 1):
-            options.level[kind] = LEVEL_OFF if options.profile != PROFILE_REFERENCE else LEVEL_RARE
+        for kind in range(FAULT_BIT_ROT, FAULT_ROTTEN_BATCH + 1):
+            options.level[kind] = LEVEL_OFF
+    if options.profile == PROFILE_BEYOND:
+        options.level[<int>FAULT_WIPE] = LEVEL_OFF
 
 
 cdef uint32_t per_mille(const WorldOptions* options, int kind, uint32_t rare, uint32_t hot,
@@ -151,6 +154,31 @@ cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     options.priorities = 0
 
 
+cdef bint rots(const WorldOptions* options) noexcept nogil:
+    cdef uint32_t kind
+    for kind in range(FAULT_BIT_ROT, FAULT_ROTTEN_BATCH + 1):
+        if options.level[kind] != LEVEL_OFF:
+            return True
+    return False
+
+
+cdef void settle_damage(WorldOptions* options, Prng* prng) noexcept nogil:
+    """What peers have compacted they can't send for a repair: where logs rot, heads stay; where heads go, it is
+    snapshots that rot."""
+    cdef uint32_t kind
+    if not rots(options) and options.level[<int>FAULT_WIPE] == LEVEL_OFF:
+        return
+    options.snapshots_rot = options.profile != PROFILE_BEYOND and prng_chance(prng, 1, 3)
+    if not options.snapshots_rot:
+        options.weight_compact = 0
+        options.snapshot_log_bytes = 0
+        options.scrub_ns = (100 + prng_below(prng, 600)) * MILLISECOND
+        return
+    options.level[<int>FAULT_WIPE] = LEVEL_OFF
+    for kind in range(FAULT_STALE, FAULT_ROTTEN_BATCH + 1):
+        options.level[kind] = LEVEL_OFF
+
+
 cdef void draw_options(WorldOptions* options) noexcept nogil:
     cdef Prng prng
     prng_seed(&prng, options.seed ^ 0x51AB1E5EEDULL)
@@ -173,8 +201,8 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
         options.progress = 3
     # So many copies may go that a quorum of intact ones is left (P4).
     options.damaged_nodes_max = (options.node_count - 1) // 2
-    if options.profile == PROFILE_BEYOND:
-        options.damaged_nodes_max = options.node_count
+    options.wipes_max = WIPES_MAX
+    settle_damage(options, &prng)
     draw_network(options, &prng)
     draw_disk(options, &prng)
     if options.machine != NULL:

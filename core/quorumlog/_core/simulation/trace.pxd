@@ -19,7 +19,7 @@ cdef enum TraceKind:
     TRACE_STARTED = 8          # log from `a` to `b`, unproved to `c`
     TRACE_NOT_STARTED = 9      # its recovery was cut short, with status `a`
     TRACE_STOPPED = 10         # with the power if `a`
-    TRACE_OUT = 11             # stopped for good
+    TRACE_OUT = 11             # it refuses to start
     TRACE_FAULT = 12           # FaultKind `a`
     TRACE_MENDED = 13          # all links
     TRACE_HEALED = 14          # all faults have ended
@@ -30,6 +30,11 @@ cdef enum TraceKind:
     TRACE_COMPACTED = 19       # the log begins at `a`
     TRACE_SNAPSHOT = 20        # made, of index `a`
     TRACE_INSTALLED = 21       # of index `a`
+    TRACE_BAD = 22             # entry `a` can't be read; b: the scrub found it
+    TRACE_MENDED_BATCH = 23    # entries a to b are written once more, as WSN `number`
+    TRACE_LISTENS = 24         # it may have forgotten what it promised
+    TRACE_ADMITTED = 25        # and has a say again
+    TRACE_READMITTED = 26      # the peer knows its new directory `a`
 
 cdef struct TraceRecord:
     uint64_t at_ns

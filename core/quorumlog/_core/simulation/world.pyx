@@ -6,27 +6,30 @@ from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_TIME, EVENT_UNREACHABLE, Event,
 )
+from quorumlog._core.simulation.atlas cimport atlas_look
 from quorumlog._core.simulation.clients cimport client_turn
 from quorumlog._core.simulation.faults cimport (
     TURN_DRAWN, crash, fault_after_start, fault_turn, heal_world, start_later,
 )
 from quorumlog._core.simulation.fault_kinds cimport (
-    FAULT_DELAY, FAULT_DUPLICATION, FAULT_LOSS, FAULT_REORDERING, PROFILE_HOT,
+    FAULT_DELAY, FAULT_DUPLICATION, FAULT_LOSS, FAULT_REORDERING, PROFILE_BEYOND, PROFILE_HOT,
 )
 from quorumlog._core.simulation.history cimport history_close, history_is_linearizable
 from quorumlog._core.simulation.host cimport host_flushed, host_step, parcel_drop
 from quorumlog._core.simulation.host_disk cimport (
     host_disk_done, host_disk_write, host_fetch, host_idle, host_plan,
 )
-from quorumlog._core.simulation.host_life cimport host_create, host_destroy, host_start
+from quorumlog._core.simulation.host_life cimport host_create, host_destroy, host_is_hurt, host_start
 from quorumlog._core.simulation.host_snapshot cimport host_snapshot_job
 from quorumlog._core.simulation.ledger cimport (
     ledger_close, ledger_committed_last, ledger_fail, ledger_open,
 )
+from quorumlog._core.simulation.mending cimport mend_scrub, mend_turn
 from quorumlog._core.simulation.network cimport Network
+from quorumlog._core.simulation.operators cimport operators_introduced, operators_let_pass, operators_readmit
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH,
-    OCCURS_IDLE, OCCURS_REACHABLE, OCCURS_SNAPSHOT, OCCURS_START, OCCURS_TIME,
+    OCCURS_IDLE, OCCURS_OPERATOR, OCCURS_REACHABLE, OCCURS_SCRUB, OCCURS_SNAPSHOT, OCCURS_START, OCCURS_TIME,
     Occurrence, schedule_add, schedule_close, schedule_next,
 )
 from quorumlog._core.simulation.marks cimport (
@@ -77,7 +80,7 @@ cdef void deliver(World* world, Host* host, Parcel* parcel) noexcept nogil:
                parcel.number, parcel.message.kind, parcel.again, parcel.message.term)
     if parcel.again:
         mark(world.marks, MARK_DUPLICATE_DELIVERED)
-    if host.up:
+    if host.up and operators_let_pass(world, host, parcel):
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
         event.message = &parcel.message
@@ -98,7 +101,8 @@ cdef void on_reachable(World* world, Host* host, const Occurrence* occurrence) n
     memset(&event, 0, sizeof(Event))
     # What is true now: a connection's end is never reported after its return.
     event.kind = EVENT_REACHABLE
-    if world.network.cut[host.number][occurrence.number - 1]:
+    if world.network.cut[host.number][occurrence.number - 1] \
+            or not operators_introduced(world, host, &world.hosts[occurrence.number - 1]):
         event.kind = EVENT_UNREACHABLE
     event.peer = occurrence.number
     host_step(world, host, &event)
@@ -131,6 +135,8 @@ cdef void for_host(World* world, Host* host, const Occurrence* occurrence) noexc
         host_idle(world, host)
     elif occurrence.kind == OCCURS_FETCH:
         host_fetch(world, host, occurrence)
+    elif occurrence.kind == OCCURS_SCRUB:
+        mend_scrub(world, host)
     elif occurrence.kind == OCCURS_SNAPSHOT:
         host_snapshot_job(world, host)
     else:
@@ -153,6 +159,9 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
             if occurrence.number == TURN_DRAWN:
                 again(world, OCCURS_FAULT, TURN_DRAWN, world.options.fault_ns)
         return
+    if occurrence.kind == OCCURS_OPERATOR:
+        operators_readmit(world, occurrence)
+        return
     if host.paused_until_ns > world.now_ns:
         # It stands still: all this waits for it, and comes in any order.
         postponed = occurrence[0]
@@ -165,8 +174,10 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
         deliver(world, host, <Parcel*>occurrence.parcel)
     elif host.up and occurrence.incarnation == host.incarnation:
         for_host(world, host, occurrence)
+    if host.up:
+        mend_turn(world, host)
     if host.failing:
-        # What it read is damaged: it starts again, and recovery says what is to be done.
+        # What it read is damaged, and nobody else has it: it starts again, and recovery says what is to be done.
         crash(world, host, False)
     if host.crash_due != 0:
         crash(world, host, host.crash_due == 2)
@@ -195,27 +206,46 @@ cdef void check_history(World* world) noexcept nogil:
                     world.history.operations[culprit].node - 1, world.history.operations[culprit].key, culprit)
 
 
-cdef void check_end(World* world) noexcept nogil:
-    """P6, and that everybody caught up.  Nodes that are out (P4) need not, and without a quorum nobody can."""
-    cdef Host* host
-    cdef uint32_t i
-    cdef uint32_t working = 0
+cdef void check_well(World* world, Host* host) noexcept nogil:
+    """Alive, repaired, with a say, and caught up."""
     # What was committed when progress was made is applied everywhere by the end.
     cdef uint64_t settled = world.ledger.acked_index
+    if not host.up:
+        ledger_fail(world.ledger, b"a node is down at the end of the healed phase", host.number, host.ended,
+                    host.incarnation)
+    elif host.applied + world.options.window * 16 * world.options.client_count < settled:
+        ledger_fail(world.ledger, b"a node did not catch up in the healed phase", host.number, host.applied, settled)
+    elif host.status.listening or host.status.faulty != 0 or host.status.snapshot_needed != 0:
+        ledger_fail(world.ledger, b"a node was not repaired in the healed phase", host.number,
+                    host.status.listening, host.status.faulty)
+    elif host_is_hurt(world, host) and not host.snapshot_hurt:
+        ledger_fail(world.ledger, b"a node that was damaged is not whole at the end", host.number,
+                    host.status.unproved_last, host.damages)
+
+
+cdef void check_beyond(World* world) noexcept nogil:
+    """More was destroyed than can be recovered: either it did no harm, or somebody says where it lies."""
+    cdef uint32_t i
+    if world.progress_at_ns != 0:
+        return
     for i in range(world.options.node_count):
-        working += 0 if world.hosts[i].ended else 1
-    if 2 * working <= world.options.node_count:
+        if world.hosts[i].stop[0] != 0:
+            return
+    ledger_fail(world.ledger, b"the group stands still, and no node says why", 0, world.wipes, world.now_ns)
+
+
+cdef void check_end(World* world) noexcept nogil:
+    """P6, and that everybody is back: whatever the atlas allowed was repaired."""
+    cdef uint32_t i
+    if world.options.profile == PROFILE_BEYOND:
+        check_beyond(world)
         return
     if world.progress_at_ns == 0:
         ledger_fail(world.ledger, b"no progress in the healed phase", 0, world.options.progress, world.now_ns)
         return
+    atlas_look(world)
     for i in range(world.options.node_count):
-        host = &world.hosts[i]
-        if host.ended:
-            continue
-        if not host.up or host.applied + world.options.window * 16 * world.options.client_count < settled:
-            ledger_fail(world.ledger, b"a node did not catch up in the healed phase", i, host.applied,
-                        settled)
+        check_well(world, &world.hosts[i])
 
 
 cdef void mark_counts(World* world) noexcept nogil:

@@ -10,7 +10,12 @@
     history     what clients did and saw
     swarm       which faults a seed has, and how hot
     faults      what breaks when
-    damage      what rots on a disk, within bounds
+    atlas       what may be destroyed on whose disk
+    damage      what rots there
+    inspection  what a disk holds, looked at from outside
+    noticing    cold reads that failed
+    mending     what is bad is told to the protocol, and the scrub
+    operators   who replaces a lost directory and readmits its node
     marks       rare paths that were taken
     trace       what happened, for a reader
     world       the loop
@@ -32,6 +37,8 @@ from quorumlog._core.simulation.network cimport Network, NetworkOptions
 from quorumlog._core.simulation.schedule cimport Schedule
 from quorumlog._core.simulation.trace cimport Trace
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.holes cimport Hole
+from quorumlog._core.storage.scrub cimport Scrub
 from quorumlog._core.storage.snapshot cimport SnapshotMeta, SnapshotReader
 from quorumlog._core.storage.snapshot_files cimport SnapshotInflow
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
@@ -66,6 +73,9 @@ cdef struct OpenRequest:
     node_t vote
     index_t unproved_last
     term_t unproved_term
+    bint listening             # it may have forgotten what it promised
+    const Hole* holes          # batches of the log that are bad
+    uint32_t hole_count
     # A Paxos group's: see protocols/paxos.pxd
     Batch** accepted
     uint32_t accepted_count
@@ -125,7 +135,10 @@ cdef struct WorldOptions:
     uint32_t weight_compact            # chores, not faults
     uint32_t weight_transfer
     uint32_t priorities                # of nodes: 0 to this
-    uint32_t damaged_nodes_max         # the atlas: so many nodes may lose what they held
+    uint32_t damaged_nodes_max         # the atlas: so many nodes at a time may have lost anything at all
+    uint32_t wipes_max                 # in a run
+    bint snapshots_rot                 # only they do; else only logs, whose heads stay
+    uint64_t scrub_ns                  # between two turns of the background scrub; 0: there is none
     NetworkOptions network
     ProtocolOpen open
     const Protocol* protocol
@@ -137,12 +150,15 @@ cdef struct Parcel:
     Message message
     uint64_t number            # the same for all copies
     uint64_t sent_ns
+    uint32_t from_directory    # a connection is between two directories, not between two names
+    uint32_t to_directory
     bint again                 # a copy that the network made
 
 cdef struct Writing:
     WritePlan plan
     bint busy
     bint written
+    wsn_t said                 # `flushed` in its headers
 
 cdef enum SnapshotJobKind:
     JOB_MAKE = 1
@@ -192,11 +208,21 @@ cdef struct Host:
     uint64_t stalled_until_ns  # its disk completes nothing before
     uint64_t transfers         # of its status, as of the last step
     uint64_t transfer_until_ns     # by its clock: what the newest one must end by
-    # What damage has done to it
-    uint32_t damages
-    bint ended                 # stopped for good, saying why
-    char stop[STOP_BYTES]
-    bint failing               # a read found damage: it stops after this event
+    # What was destroyed on its disk, and what became of it
+    uint32_t directory         # which of its directories: a lost one is replaced by the next
+    bint deep                  # nobody knows which batches are bad, or all are gone; until it is whole again
+    uint32_t damages           # sectors of this directory that were destroyed
+    bint snapshot_hurt         # of a snapshot, which no inspection reads
+    bint ended                 # it refuses to start, saying why
+    char stop[STOP_BYTES]      # file and offset of the damage that was found last
+    wsn_t proved               # `flushed` in a header that is durable: what is bad up to it is corrupt
+    wsn_t rolled               # records before it lie in sealed segments
+    index_t faulty_first       # not to be read, said the last step; 0: nothing
+    index_t waits_for          # the state machine can't read this entry; 0: it waits for nothing
+    bint told                  # and the protocol knows
+    bint failing               # what it read is bad, and nobody else has it: it stops after this event
+    Scrub scrub
+    bint scrubbing
     uint32_t recovery_crashes  # in a row
     uint32_t second_crash      # to come once it is back: 1 the process, 2 the power; 0: none
     uint32_t segments          # as of the last look
@@ -265,7 +291,8 @@ cdef struct World:
     uint64_t parcels           # numbered
     uint64_t hash              # of all that happened
     Trace trace
-    uint32_t damaged_nodes
+    uint32_t known[NODES_MAX][NODES_MAX]       # the directory of the second that the first talks to
+    uint32_t wipes
     uint32_t due_crashes       # in the hot profile: still to come
     uint32_t due_cuts
     bint mending               # links will be whole again some time

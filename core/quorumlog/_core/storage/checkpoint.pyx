@@ -225,6 +225,7 @@ cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, 
             group.appended.live = False
             group.dropped_wsn = wsn if wsn > 0 else 1
     replay.missing_count = 0
+    replay.lost = replay.started and get_u64(body) > replay.highest + 1
     replay.boot = boot
     if get_u64(body) > replay.highest + 1 or not replay.started:
         replay.highest = get_u64(body) - 1

@@ -407,6 +407,21 @@ cdef int read_verified(Wal* wal, ColdSegment* cold, const IndexEntry* entry, gro
     return OK
 
 
+cdef int read_other_copy(Wal* wal, group_t group, index_t index, wsn_t wsn, BatchPool* pool,
+                         Batch** out) noexcept nogil:
+    """A record that was moved forward lies in more than one place, the newest of which may be on its way to the
+    disk still."""
+    cdef IndexEntry entry
+    cdef ColdSegment* cold = NULL
+    cdef uint64_t upper = <uint64_t>-1
+    cdef int status = ERR_AGAIN_SEGMENT
+    while status == OK or status == ERR_AGAIN_SEGMENT:
+        status = locate(wal, group, index, True, &upper, &entry, &cold)
+        if status == OK and entry.wsn == wsn and read_verified(wal, cold, &entry, group, index, pool, out) == OK:
+            return OK
+    return ERR_CORRUPT
+
+
 cdef int cold_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batch** out) noexcept nogil:
     cdef IndexEntry entry
     cdef ColdSegment* cold = NULL
@@ -428,6 +443,8 @@ cdef int cold_read(Wal* wal, group_t group, index_t index, BatchPool* pool, Batc
         if entry.wsn > load_u64(&wal.flushed):
             return ERR_NOT_FOUND
         status = read_verified(wal, cold, &entry, group, index, pool, out)
+        if status == ERR_CORRUPT:
+            status = read_other_copy(wal, group, index, entry.wsn, pool, out)
     if status == OK or status == ERR_MEMORY:
         return status
     # The head may have been dropped under our feet; only what still belongs to the log is damage.

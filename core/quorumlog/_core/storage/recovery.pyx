@@ -221,6 +221,26 @@ cdef void note_damage(Wal* wal, WalReport* report, uint64_t id, uint64_t offset)
                  wal.path, <unsigned long long>id, <unsigned long long>offset)
 
 
+cdef void note_loss(Wal* wal, WalReport* report, const Segment* segment, uint64_t offset) noexcept nogil:
+    """What is missing lay right before the first thing that is there again: in this segment, or at the end of the
+    one before it."""
+    cdef const Segment* before
+    if segment.last_wsn != 0 or segment.end != 0 or wal.segment_count < 2:
+        note_damage(wal, report, segment.id, offset)
+        return
+    before = wal.segments[wal.segment_count - 2]
+    note_damage(wal, report, before.id, before.end)
+
+
+cdef void checkpoint_seen(Wal* wal, Replay* replay, WalReport* report, Segment* segment,
+                          uint64_t offset) noexcept nogil:
+    segment.checkpoint_done = True
+    replay.verdict_segment = segment.id
+    replay.verdict_offset = offset
+    if replay.lost:
+        note_loss(wal, report, segment, offset)
+
+
 cdef int sync_segment(Wal* wal, uint64_t id) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef int result
@@ -304,19 +324,20 @@ cdef int replay_trusted(Wal* wal, Replay* replay, WalReport* report, Segment* se
     if fd < 0:
         free(entries)
         return status_of(fd)
-    segment.last_wsn = wsn
     for i in range(count):
         status = replay_footer_entry(replay, wal.files, fd, segment.id, &entries[i], &bad)
         if bad:
             note_damage(wal, report, segment.id, entries[i].offset)
         elif entries[i].kind == KIND_CHECKPOINT:
-            segment.checkpoint_done = True
+            checkpoint_seen(wal, replay, report, segment, entries[i].offset)
+        segment.end = max(segment.end, entries[i].offset + <uint64_t>entries[i].length)
         if status == OK and kind_has_entries(entries[i].kind):
             status = segment_summarise(segment, entries[i].group, entries[i].first,
                                        entries[i].first + entries[i].count - 1, entries[i].length,
                                        (entries[i].flags & RECORD_MOVED) != 0)
         if status != OK:
             break
+    segment.last_wsn = wsn
     report.bytes_read += <uint64_t>count * sizeof(FooterEntry)
     wal.files.close(wal.files.self, fd)
     free(entries)
@@ -345,11 +366,13 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
                     replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn, item.boot):
                 note_damage(wal, report, segment.id, item.offset)
             else:
-                segment.checkpoint_done = True
+                checkpoint_seen(wal, replay, report, segment, item.offset)
             continue
         if item.event.kind == KIND_FOOTER:
             continue
         replay_item(replay, item)
+        if replay.lost:
+            note_loss(wal, report, segment, item.offset)
         if item.event.wsn > segment.last_wsn:
             segment.last_wsn = item.event.wsn
         if item.state == ITEM_VALID and kind_has_entries(item.event.kind) and not (item.flags & RECORD_COPY):
@@ -363,6 +386,7 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         note_damage(wal, report, segment.id, scan.damaged_offset)
     if scan.highest > highest[0]:
         highest[0] = scan.highest
+    segment.end = scan.end
     report.bytes_read += scan.bytes
     scan_close(&scan)
     return status
@@ -455,6 +479,9 @@ cdef int make_report(Wal* wal, Replay* replay, WalReport* report) noexcept nogil
         if group.appended.live:
             report_group(&report.groups[report.group_count], group, &replay.tracks[i])
             report.group_count += 1
+            if report.groups[report.group_count - 1].boundless and replay.verdict_segment != 0:
+                # Nothing bad was read: the newest checkpoint has what an earlier recovery concluded.
+                note_damage(wal, report, replay.verdict_segment, replay.verdict_offset)
     report.records = replay.records
     report.corrupt_records = replay.corrupt_records
     report.unproved_records = replay.unproved_records

@@ -42,6 +42,8 @@ cdef struct Replay:
     bint started
     bint checkpointed              # a checkpoint was replayed: every group is known from here on
     uint32_t checkpoints           # replayed
+    uint64_t verdict_segment       # where the newest of them lies
+    uint64_t verdict_offset
     wsn_t missing_first[MISSING_MAX]
     wsn_t missing_last[MISSING_MAX]
     uint32_t missing_count
@@ -52,6 +54,7 @@ cdef struct Replay:
     uint64_t boot                  # of the newest checkpoint replayed
     index_t hole_first             # of the hole that the newest item made; 0: it made none
     index_t hole_last
+    bint lost                      # something flushed is missing right before the newest item or checkpoint
     int status
 
 

@@ -413,6 +413,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         return
     replay.records += 1
     replay.hole_first = 0
+    replay.lost = False
     if item.flags & RECORD_MOVED:
         group = groups_find(replay.table, item.event.group)
         if group != NULL and group.appended.live:
@@ -428,6 +429,7 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         return
     if item.event.wsn > replay.highest + 1:
         note_missing(replay, replay.highest + 1, item.event.wsn - 1)
+        replay.lost = replay.highest < replay.proved
         if item.event.wsn - 1 > replay.proved:
             replay.bad_beyond_proof = True     # F must not pass it before this verdict is durable
     replay.started = True
