@@ -154,7 +154,8 @@ class BuildExt(build_ext):
         self._stamp.parent.mkdir(parents=True, exist_ok=True)
         if not self._stamp.exists() or self._stamp.read_text() != self._built_how:
             self.force = True
-        self._stamp.unlink(missing_ok=True)
+            # Until all is built: an interrupted build must not pass for one of this kind.
+            self._stamp.unlink(missing_ok=True)
 
     def _cythonize(self) -> None:
         from Cython.Build import cythonize
