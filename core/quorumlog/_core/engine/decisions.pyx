@@ -223,7 +223,11 @@ cdef int take_commit(Decisions* decisions, const DecisionRecord* record) noexcep
     if entry != NULL and entry.outcome == VERDICT_COMMIT:
         return VERDICT_COMMIT              # written twice
     if said == VERDICT_ABORT and not mutant(b"twophase-fenced-commit-taken"):
-        return VERDICT_ABORT               # fenced, or resolved so
+        # Fenced, or resolved so.  Or somebody else has long finished it, and this table has forgotten which way.
+        if entry == NULL and decisions_outcome(decisions, &record.txid) == VERDICT_FORGOTTEN \
+                and not mutant(b"twophase-forgotten-is-aborted"):
+            return VERDICT_FORGOTTEN
+        return VERDICT_ABORT
     if said != VERDICT_LIVE and said != VERDICT_ABORT:
         return VERDICT_MALFORMED
     return VERDICT_COMMIT if add_decided(decisions, record, VERDICT_COMMIT) != NULL else VERDICT_FULL

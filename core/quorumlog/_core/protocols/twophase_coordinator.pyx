@@ -4,8 +4,8 @@ from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.engine.decisions cimport (
-    BRANCHES_MAX, VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FULL, VERDICT_IN_DOUBT, VERDICT_LIVE, VERDICT_UNKNOWN,
-    Decisions, decisions_presume,
+    BRANCHES_MAX, VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FORGOTTEN, VERDICT_FULL, VERDICT_IN_DOUBT, VERDICT_LIVE,
+    VERDICT_UNKNOWN, Decisions, decisions_presume,
 )
 from quorumlog._core.engine.quorum cimport (
     RULE_ALL, RULE_MAJORITY, TALLY_LOST, TALLY_WON, Rule, rule_tally,
@@ -138,7 +138,8 @@ cdef void forget(Coordinator* c, Transaction* t) noexcept nogil:
 cdef Effect* effect_of(Coordinator* c, Transaction* t, int kind, Effects* out) noexcept nogil:
     cdef Effect* effect = effect_add(out, kind, &t.txid)
     effect.cookie = t.cookie
-    if c.older == 0:               # else nothing is known to be finished
+    # Of this coordinator's own; and while one of an earlier life is in hand, nothing is known to be finished.
+    if c.older == 0 and t.txid.coordinator == c.self.coordinator:
         effect.low_incarnation = c.self.incarnation
         effect.low_number = c.low
     return effect
@@ -388,6 +389,10 @@ cdef void take_decision(Coordinator* c, Transaction* t, int verdict, Effects* ou
     elif verdict == VERDICT_UNKNOWN:
         pause(c, t)
         schedule(c, t)
+    elif verdict == VERDICT_FORGOTTEN:
+        # Finished by another, one way or the other; whoever is still prepared asks, and is told which.
+        settle(c, t, VERDICT_IN_DOUBT, REASON_FENCED, 0, out)
+        forget(c, t)
     else:
         t.in_hand = 0
         abort(c, t, REASON_FULL if verdict == VERDICT_FULL else REASON_FENCED, 0, out)

@@ -161,7 +161,7 @@ cdef void repeat_vote(Participant* p, Branch* b, const TransactionEvent* event, 
         send(b, event, TELL_VOTE, VOTE_READ_ONLY, 0, out)
     elif b.state == BRANCH_ROLLED_BACK:
         p.counters.refused_late += 1
-        send(b, event, TELL_VOTE, VOTE_NO, 0, out)
+        send(b, event, TELL_VOTE, VOTE_NO, b.wsn, out)
     elif b.state == BRANCH_COMMITTED and event.kind == TOLD_COMMIT_ONE_PHASE:
         send(b, event, TELL_ACK, VERDICT_COMMIT, b.wsn, out)
 
@@ -188,7 +188,8 @@ cdef void told_prepare(Participant* p, Branch* b, const TransactionEvent* event,
         forget_finished(p, heard)
         b = enter(p, event, BRANCH_ASKED_ONE_PHASE if one_phase else BRANCH_ASKED)
     if b == NULL:
-        send(NULL, event, TELL_VOTE, VOTE_NO, 0, out)
+        if not one_phase:                  # whose "no" would be a decision that nothing remembers
+            send(NULL, event, TELL_VOTE, VOTE_NO, 0, out)
         return
     effect = effect_add(out, DO_RESOURCE_PREPARE, &event.txid)
     effect.payload = event.payload
@@ -201,6 +202,11 @@ cdef void resource_voted(Participant* p, Branch* b, const TransactionEvent* even
     if event.vote == VOTE_READ_ONLY:
         b.state = BRANCH_READ_ONLY
         send(b, event, TELL_VOTE, VOTE_READ_ONLY, 0, out)
+    elif event.vote != VOTE_YES and b.state == BRANCH_ASKED_ONE_PHASE:
+        # Here "no" is the decision: a doubled request after a crash must not decide again.
+        b.state = BRANCH_ROLLED_BACK
+        write(b, event, out)
+        send(b, event, TELL_VOTE, VOTE_NO, 0 if mutant(b"twophase-one-phase-no-before-durable") else b.wsn, out)
     elif event.vote != VOTE_YES:
         b.state = BRANCH_ROLLED_BACK
         send(b, event, TELL_VOTE, VOTE_NO, 0, out)

@@ -5,7 +5,7 @@ from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.engine.decisions cimport (
     DECISION_COMMIT, DECISION_DOUBT, DECISION_END, DECISION_FENCE, DECISION_INCARNATION, DECISION_RESOLVE,
-    VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FOREIGN, VERDICT_IN_DOUBT, VERDICT_LIVE, VERDICT_TAKEN, VERDICT_UNKNOWN, Decided,
+    VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FOREIGN, VERDICT_FORGOTTEN, VERDICT_IN_DOUBT, VERDICT_LIVE, VERDICT_TAKEN, VERDICT_UNKNOWN, Decided,
     DecisionRecord, KnownCoordinator, decisions_close, decisions_coordinator, decisions_open,
     decisions_presume,
 )
@@ -285,7 +285,8 @@ cdef void coordinator_verdict(TransactionWorld* world, Node* node, const Decisio
     event.txid = record.txid
     event.verdict = verdict
     step(world, node, &event)
-    if verdict == VERDICT_ABORT and record.txid.incarnation == node.self.incarnation and not node.asking:
+    if (verdict == VERDICT_ABORT or verdict == VERDICT_FORGOTTEN) and not node.asking \
+            and record.txid.incarnation == node.self.incarnation:
         world.marks[<int>TMARK_FENCED] += 1
         propose_incarnation(world, node)
 

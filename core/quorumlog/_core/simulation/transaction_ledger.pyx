@@ -1,6 +1,6 @@
 """See transaction_ledger.pxd."""
 
-from quorumlog._core.engine.decisions cimport VERDICT_ABORT, VERDICT_COMMIT, VERDICT_IN_DOUBT
+from quorumlog._core.engine.decisions cimport VERDICT_ABORT, VERDICT_COMMIT, VERDICT_IN_DOUBT, Decided
 from quorumlog._core.engine.transactions cimport CoordinatorStatus, ParticipantStatus
 from quorumlog._core.engine.txids cimport TXID_NOWHERE, Txid, txids_find
 from quorumlog._core.simulation.transaction_state cimport (
@@ -87,8 +87,8 @@ cdef void ledger_yes_leaves(TransactionWorld* world, Node* node, const Txid* txi
     cdef uint32_t branch = branch_at(transfer, node.number)
     transfer.said_yes[branch] = True
     if transfer.prepared_wsn[branch] == 0 or transfer.prepared_wsn[branch] > node.log.flushed:
-        world_fail(world, b"YES left before the prepared record was durable", node.number, txid.number,
-                   transfer.prepared_wsn[branch])
+        world_fail(world, b"YES left before the prepared record was durable", node.number,
+                   transfer.prepared_wsn[branch], node.log.flushed)
 
 
 cdef void ledger_ack_leaves(TransactionWorld* world, Node* node, const Txid* txid) noexcept nogil:
@@ -96,8 +96,8 @@ cdef void ledger_ack_leaves(TransactionWorld* world, Node* node, const Txid* txi
     cdef Transfer* transfer = transfer_of(world, txid)
     cdef uint32_t branch = branch_at(transfer, node.number)
     if transfer.committed_wsn[branch] == 0 or transfer.committed_wsn[branch] > node.log.flushed:
-        world_fail(world, b"an acknowledgement left before the commit was durable", node.number, txid.number,
-                   transfer.committed_wsn[branch])
+        world_fail(world, b"an acknowledgement left before the commit was durable", node.number,
+                   transfer.committed_wsn[branch], node.log.flushed)
 
 
 cdef void ledger_branch_commits(TransactionWorld* world, Node* node, const Txid* txid) noexcept nogil:
@@ -155,6 +155,8 @@ cdef void end_of_transfer(TransactionWorld* world, const Transfer* transfer) noe
 
 cdef void end_of_node(TransactionWorld* world, Node* node) noexcept nogil:
     cdef CoordinatorStatus status
+    cdef const Decided* entry
+    cdef uint32_t i
     if is_coordinator(world, node.number):
         memset(&status, 0, sizeof(CoordinatorStatus))
         if node.coordinator == NULL:
@@ -162,10 +164,13 @@ cdef void end_of_node(TransactionWorld* world, Node* node) noexcept nogil:
             return
         world.options.protocol.coordinator_status(node.coordinator, &status)
         if status.in_hand != 0:
-            world_fail(world, b"a transaction did not end", node.number, status.in_hand, status.committing)
-        if node.decisions.unfinished > world.resolutions:
-            world_fail(world, b"the decision log has what did not end", node.number, node.decisions.unfinished,
-                       world.resolutions)
+            world_fail(world, b"a transaction did not end", node.number, status.in_hand,
+                       status.committing * 100 + status.aborting * 10 + status.deciding)
+        for i in range(node.decisions.capacity):
+            entry = &node.decisions.decided[i]
+            if entry.txid.number != 0 and not entry.ended and not entry.resolved:
+                world_fail(world, b"the decision log has what did not end", node.number, entry.txid.number,
+                           entry.txid.incarnation)
     elif not node.up or node.locks != 0:
         world_fail(world, b"something stays prepared", node.number, node.locks, node.up)
 
