@@ -35,19 +35,24 @@ from quorumlog.errors import (
     ReplicaStopped,
     SessionExpired,
     StorageError,
+    TooStale,
     Unknown,
     UsageError,
     Withdrawn,
 )
-from quorumlog.group import LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
+from quorumlog.explanation import Explanation, Finding
+from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED",
+    "LEASE",
     "LINEARIZABLE",
     "STALE",
     "Applied",
@@ -56,9 +61,12 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "Explanation",
     "Fenced",
+    "Finding",
     "Group",
     "GroupStatus",
+    "GroupSurvey",
     "InvariantViolation",
     "Io",
     "LeadershipLost",
@@ -69,10 +77,12 @@ __all__ = [
     "Node",
     "NodeOptions",
     "NodeStatus",
+    "NodeSurvey",
     "NotLeader",
     "Overloaded",
     "PeerError",
     "PeerStatus",
+    "PeerSurvey",
     "ProposalTimeout",
     "QueriesFailed",
     "QuorumlogError",
@@ -86,6 +96,7 @@ __all__ = [
     "StateMachine",
     "StorageError",
     "Submission",
+    "TooStale",
     "TransportStatus",
     "Unknown",
     "UsageError",
@@ -93,4 +104,5 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "survey",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "ReplicaStopped",
     "SessionExpired",
     "StorageError",
+    "TooStale",
     "Unknown",
     "UsageError",
     "Withdrawn",
@@ -134,6 +135,23 @@ class ReadTimeout(QuorumlogError, TimeoutError):
     """A read, a wait or a status was not answered in time; nothing was changed by it."""
 
     retryable = True
+
+
+class TooStale(QuorumlogError):
+    """What this node knows of the group is older than the read's `max_lag`; nothing was changed.
+
+    It passes when the node hears its leader again, or the leader a quorum: repeat the read, ask another node,
+    or read with LINEARIZABLE.
+
+    Attributes:
+        lag: how old it is, in seconds; None: this node knows nothing yet.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, lag: float | None = None) -> None:
+        super().__init__(message)
+        self.lag = lag
 
 
 class QueriesFailed(QuorumlogError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from quorumlog._core.bridge import reads
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, UsageError
+from quorumlog.explanation import Explanation, finding_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from quorumlog._core.bridge.node import GroupCore
     from quorumlog.node import Node
 
-__all__ = ["LINEARIZABLE", "STALE", "Group", "GroupStatus", "PeerStatus"]
+__all__ = ["BOUNDED", "LEASE", "LINEARIZABLE", "STALE", "Group", "GroupStatus", "PeerStatus"]
 
-Consistency = Literal["linearizable", "stale"]
+Consistency = Literal["linearizable", "lease", "bounded", "stale"]
 LINEARIZABLE: Consistency = "linearizable"
+LEASE: Consistency = "lease"
+BOUNDED: Consistency = "bounded"
 STALE: Consistency = "stale"
+
+# As the core numbers them (bridge/reads).
+NUMBERS = {LINEARIZABLE: 0, LEASE: 1, BOUNDED: 2, STALE: 3}
 
 ROLES = {1: "follower", 2: "pre-candidate", 3: "candidate", 4: "leader", 5: "learner"}
 PEER_STATES = {1: "probe", 2: "stream", 3: "snapshot"}
@@ -54,6 +60,8 @@ class GroupStatus:
         faulty: batches of the log that are bad on this disk and wait for their repair from peers; while it is not 0
             this node doesn't campaign and acknowledges nothing behind the first of them.
         faults_found, faults_repaired: since the group was opened.
+        lease_left: seconds for which this node, leading, may answer reads by its lease; 0: it holds none.
+        lag: how old what is known here of the group's commits may be, in seconds; None: nothing is known yet.
         listening: this node may have forgotten what it promised: it follows, without a vote, until a leader admits it.
     """
 
@@ -71,16 +79,57 @@ class GroupStatus:
     faults_found: int
     faults_repaired: int
     listening: bool
+    lease_left: float
+    lag: float | None
     elections: int
     leader_changes: int
     peers: tuple[PeerStatus, ...]
 
 
-def is_linearizable(consistency: Consistency) -> bool:
-    """Raises UsageError when it is neither of the two."""
-    if consistency not in (LINEARIZABLE, STALE):
-        raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE or STALE")
-    return consistency == LINEARIZABLE
+def group_status_of(raw: dict[str, Any], name_of: Callable[[int], str | None]) -> GroupStatus:
+    """From the core's own form, with names in place of ids."""
+    raw["role"] = ROLES.get(raw["role"], "unknown")
+    raw["leader"] = name_of(raw["leader"])
+    raw["vote"] = name_of(raw["vote"])
+    raw["peers"] = tuple(
+        PeerStatus(
+            name=name_of(peer.pop("node")) or "?",
+            state=PEER_STATES.get(peer.pop("state"), "unknown"),
+            **peer,
+        )
+        for peer in raw["peers"]
+    )
+    return GroupStatus(**raw)
+
+
+def explanation_of(
+    raw: dict[str, Any], group: str, node: str, name_of: Callable[[int], str | None]
+) -> Explanation:
+    """From the core's own form."""
+    return Explanation(
+        group=group,
+        node=node,
+        status=group_status_of(raw["status"], name_of),
+        findings=tuple(finding_of(one, name_of) for one in raw["findings"]),
+    )
+
+
+def number_of(consistency: Consistency, max_lag: float | None = None) -> int:
+    """The core's number; UsageError when there is none, or when `max_lag` doesn't belong to it."""
+    if consistency not in NUMBERS:
+        raise UsageError(f"consistency is {consistency!r}; it must be LINEARIZABLE, LEASE, BOUNDED or STALE")
+    if (max_lag is not None) != (consistency == BOUNDED):
+        raise UsageError(f"max_lag is {max_lag!r}: BOUNDED takes it, in seconds, and nothing else does")
+    if max_lag is not None and not max_lag > 0:
+        raise UsageError(f"max_lag is {max_lag!r}; it must be above 0 seconds")
+    return NUMBERS[consistency]
+
+
+def barrier_number_of(consistency: Consistency) -> int:
+    """Of the two that are about all acknowledged writes."""
+    if consistency not in (LINEARIZABLE, LEASE):
+        raise UsageError(f"consistency is {consistency!r}; a barrier is LINEARIZABLE or LEASE")
+    return NUMBERS[consistency]
 
 
 class Group:
@@ -136,29 +185,42 @@ class Group:
         return self._core.submit_many(payloads)
 
     def read(
-        self, question: Any, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
+        self,
+        question: Any,
+        consistency: Consistency = LINEARIZABLE,
+        timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Any:
         """Asks the state machine of this node.
 
         Args:
             question: handed to `StateMachine.query` on the applier thread.
             consistency: LINEARIZABLE sees every write acknowledged before the call (one quorum round, no
-                write); STALE answers from what is applied here.
+                write; a follower asks the leader).  LEASE the same, without the round while the leader holds
+                its lease, and only as long as clocks keep RaftOptions.clock_drift.  BOUNDED sees every write
+                acknowledged more than `max_lag` seconds before the call and asks nobody.  STALE answers from
+                what is applied here.
             timeout: seconds in all, or None.
+            max_lag: of BOUNDED, in seconds; below about three heartbeats it is mostly refused on followers.
 
         Raises:
             ReadTimeout: no answer in time; nothing was changed.
+            TooStale: BOUNDED, and what is known here is older than `max_lag`.
+            UsageError: LEASE in a group that was opened without `clock_drift`.
             Overloaded: 65,536 reads of the group wait for their answers; `limit` is this number.
             ReplicaStopped: this node's state machine has stopped.
             What `query` raised.
         """
-        return reads.read(self._core, question, is_linearizable(consistency), timeout)
+        return reads.read(self._core, question, number_of(consistency, max_lag), max_lag, timeout)
 
     def read_many(
         self,
         questions: Collection[Any],
         consistency: Consistency = LINEARIZABLE,
         timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Sequence[Any]:
         """Asks the state machine of this node many questions: one confirmation for all, one state.
 
@@ -168,7 +230,7 @@ class Group:
         Args:
             questions: a list, an array or the like; handed to `StateMachine.query_many` if the machine defines
                 it, else one by one to `query`.
-            consistency, timeout: as for `read`.
+            consistency, timeout, max_lag: as for `read`.
 
         Returns:
             The answers, in order: what `query_many` returned, else a list.
@@ -177,11 +239,13 @@ class Group:
             QueriesFailed: `query` raised for some; `answers` holds all the others.
             ReadTimeout: no answers in time; nothing was changed.
         """
-        return reads.read_many(self._core, questions, is_linearizable(consistency), timeout)
+        return reads.read_many(self._core, questions, number_of(consistency, max_lag), max_lag, timeout)
 
-    def read_barrier(self, timeout: float | None = 5.0) -> int:
-        """An index that covers every write acknowledged before the call, by one quorum round."""
-        return reads.read_barrier(self._core, timeout)
+    def read_barrier(
+        self, timeout: float | None = 5.0, *, consistency: Literal["linearizable", "lease"] = "linearizable"
+    ) -> int:
+        """An index that covers every write acknowledged before the call, by one quorum round or by lease."""
+        return reads.read_barrier(self._core, barrier_number_of(consistency), timeout)
 
     def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
         """Waits until this node has applied `index`."""
@@ -214,21 +278,24 @@ class Group:
         """A consistent look at the group, answered by the reactor."""
         return self.status_of(self._core.status(timeout))
 
+    def explain(self, timeout: float = 5.0) -> Explanation:
+        """Why commit does or doesn't move, as this node sees it; ask the leader for the whole answer.
+
+        Answered by the reactor from what it knows: nothing waits for a peer, the disk or a quorum, and
+        a node that failed answers too.
+
+        Raises:
+            ReadTimeout: the reactor did not answer in time.
+        """
+        return self.explanation_of(self._core.explain(timeout))
+
+    def explanation_of(self, raw: dict[str, Any]) -> Explanation:
+        """From the core's own form."""
+        return explanation_of(raw, self.name, self._node.name, self._node.name_of)
+
     def status_of(self, raw: dict[str, Any]) -> GroupStatus:
-        """From the core's own form, with names in place of ids."""
-        name_of = self._node.name_of
-        raw["role"] = ROLES.get(raw["role"], "unknown")
-        raw["leader"] = name_of(raw["leader"])
-        raw["vote"] = name_of(raw["vote"])
-        raw["peers"] = tuple(
-            PeerStatus(
-                name=name_of(peer.pop("node")) or "?",
-                state=PEER_STATES.get(peer.pop("state"), "unknown"),
-                **peer,
-            )
-            for peer in raw["peers"]
-        )
-        return GroupStatus(**raw)
+        """From the core's own form."""
+        return group_status_of(raw, self._node.name_of)
 
     @property
     def node_name(self) -> str:

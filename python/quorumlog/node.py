@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import ipaddress
+import math
 import os
 import secrets
 import socket
@@ -334,6 +335,8 @@ class Node:
                 "intake_bytes": options.in_flight_bytes,
                 "append_bytes": options.append_bytes,
                 "uncommitted_bytes": options.uncommitted_bytes,
+                "leases": options.clock_drift is not None,
+                "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
                 "session": secrets.randbits(64) or 1,
                 "seed": secrets.randbits(64),
             },

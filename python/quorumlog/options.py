@@ -69,6 +69,10 @@ class RaftOptions:
         in_flight_bytes: bound of what was submitted here and is not settled yet; `submit` refuses above it.
         append_bytes: how much one append message carries at most.
         uncommitted_bytes: bound of a leader's uncommitted batches.
+        clock_drift: how far the rate of any node's monotonic clock may be off, as a fraction (0.01: one per cent).
+            Giving it switches reads by lease on (`consistency=LEASE`), which are linearizable only while clocks keep
+            this bound; give the same on all nodes.  None, the default: no leases, and no argument rests on clocks.
+            With leases a lost leader is followed by another only an election timeout after it was last heard.
     """
 
     election_timeout: float = 0.5
@@ -77,6 +81,7 @@ class RaftOptions:
     in_flight_bytes: int = 64 * MIB
     append_bytes: int = MIB
     uncommitted_bytes: int = 128 * MIB
+    clock_drift: float | None = None
 
     def __post_init__(self) -> None:
         _within("election_timeout", self.election_timeout, 0.02, 3600)
@@ -84,3 +89,5 @@ class RaftOptions:
         _within("in_flight_bytes", self.in_flight_bytes, 1 << 16, 1 << 40)
         _within("append_bytes", self.append_bytes, 4096, 16 * MIB)
         _within("uncommitted_bytes", self.uncommitted_bytes, 1 << 16, 1 << 40)
+        if self.clock_drift is not None:
+            _within("clock_drift", self.clock_drift, 0, 0.5)

@@ -37,11 +37,13 @@ def fill(trio: Trio, count: int = 20) -> list[bytes]:
 
 
 def spoil(path: Path, text: bytes) -> Path:
-    """Flips a bit of what is written in a closed node's log."""
+    """Flips a bit of what is written in a node's log, in place: a running one sees nothing else changed."""
     (file,) = (p for p in path.glob("segment-*") if text in p.read_bytes())
-    data = bytearray(file.read_bytes())
-    data[data.index(text)] ^= 0x10
-    file.write_bytes(data)
+    data = file.read_bytes()
+    place = data.index(text)
+    with file.open("r+b") as opened:
+        opened.seek(place)
+        opened.write(bytes([data[place] ^ 0x10]))
     return file
 
 
@@ -217,6 +219,14 @@ def test_init_tells_what_to_do(tmp_path: Path) -> None:
     assert "quorumlog readmit DIR --name n2 --incarnation" in told.output
 
 
+def scrub_twice(node: ql.Node) -> None:
+    """The second of two passes that end after this call began after it."""
+    for _ in range(2):
+        passes = node.status().scrub_passes
+        node.scrub()
+        until(lambda passes=passes: node.status().scrub_passes > passes, "another pass")
+
+
 def test_the_scrub_finds_what_nobody_reads(trio: Trio) -> None:
     big = [b"<%d> " % number + b"z" * 50_000 for number in range(60)]
     trio.start(*NAMES)
@@ -230,14 +240,16 @@ def test_the_scrub_finds_what_nobody_reads(trio: Trio) -> None:
     before = node.status()
     assert before.scrub_faults == 0
     spoil(trio.path / "n3", big[2][:12])
-    node.scrub()
-    until(lambda: node.status().faults_repaired == 1, "the bad batch is found and repaired")
+    # A pass under way and the one asked for may both meet it before it is repaired; none that begins later may.
+    scrub_twice(node)
+    until(lambda: node.status().faults_repaired >= 1, "the bad batch is found and repaired")
+    scrub_twice(node)
     after = node.status()
-    assert (after.scrub_faults, after.faults_found) == (1, 1)
+    assert after.scrub_faults in (1, 2)
+    assert after.faults_found == after.faults_repaired
     assert after.scrubbed_bytes > before.scrubbed_bytes
-    node.scrub()
-    until(lambda: node.status().scrub_passes > after.scrub_passes, "another pass")
-    assert node.status().scrub_faults == 1, "what is repaired is not found again"
+    scrub_twice(node)
+    assert node.status().scrub_faults == after.scrub_faults, "what is repaired is not found again"
     trio.stop()
     trio.start(*NAMES)
     assert trio.group("n3").read(None, timeout=30) == big

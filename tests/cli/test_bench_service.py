@@ -30,6 +30,8 @@ def bench(*arguments: str) -> dict[str, Any]:
         (64, ("--callers", "2")),
         (1, ("--via", "follower")),
         (16, ("--query", "each")),
+        (1, ("--consistency", "lease")),
+        (64, ("--consistency", "bounded", "--via", "follower")),
     ],
 )
 def test_reads_are_counted_and_right(batch: int, arguments: tuple[str, ...], tmp_path: Path) -> None:

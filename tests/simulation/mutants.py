@@ -35,6 +35,7 @@ class Mutant:
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
+LEASES = "tests/transcripts/test_raft_leases.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
 
 MUTANTS = (
@@ -51,6 +52,15 @@ MUTANTS = (
     Mutant("read-on-a-fresh-leader", "raft", "a read before an entry of the own term is committed (A-R13)", HARD_CASES),
     Mutant("read-without-a-round", "raft", "a read without asking a quorum (A-R14)", HARD_CASES),
     Mutant("read-joins-the-round", "raft", "a round begun before the read confirms it (A-R14)", HARD_CASES),
+    Mutant("lease-from-the-answer", "raft", "a lease is counted from when the answers came (A-R15)", LEASES),
+    Mutant("lease-outlives-a-transfer", "raft", "a lease goes on when its leader asks somebody to campaign (A-R15)",
+           LEASES),
+    Mutant("lease-on-a-fresh-leader", "raft", "a read by lease before an entry of the own term is committed (A-R13)",
+           LEASES),
+    Mutant("lease-promise-forgotten", "raft", "a promise to a lease ends with the term, the process or the connection",
+           LEASES),
+    Mutant("freshness-from-receipt", "raft", "what a late heartbeat says is taken for fresh", LEASES),
+    Mutant("freshness-of-any-leader", "raft", "a leader whose quorum is gone makes its followers fresh", LEASES),
     Mutant("reads-forgotten", "raft", "a leader that steps down leaves its reads waiting (A-R24)", HARD_CASES),
     Mutant("vote-for-any-log", "raft", "a vote for a log that is behind"),
     Mutant("vote-twice", "raft", "a second vote in a term", HARD_CASES),

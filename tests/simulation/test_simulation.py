@@ -107,6 +107,16 @@ def test_the_other_profiles(profile: str) -> None:
     campaign(FIRST, SEEDS // 10, profile)
 
 
+def test_clocks_beyond_the_bound_show_stale_reads_by_lease() -> None:
+    """And nothing else: clocks that stand still and jump break what rests on them, and no other promise (P7)."""
+    made = Campaign(FIRST, 60, profile="clocks")
+    failures = [v.failure for v in made.results() if v.failure]
+    stale = [failure for failure in failures if failure.startswith("a read by lease is stale")]
+    assert stale
+    others = [failure for failure in failures if failure not in stale]
+    assert [failure for failure in others if not failure.startswith("the history of a register is not linear")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "runs_a_stop"), [(0, 10), (7, 4)])
 def test_beyond_what_can_be_recovered_nodes_stop_and_say_where(nodes: int, runs_a_stop: int) -> None:

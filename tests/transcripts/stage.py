@@ -4,8 +4,8 @@ A play is a text file.  Lines that begin with "> " are commands; the indented li
 behind one are what happened; all else is prose.  `pytest --rewrite` writes what happens
 now into the files, for a reader of the diff to judge.
 
-    nodes N [manual] [small]    a new world; manual: writes wait for `flush`;
-                                small: one batch a message
+    nodes N [manual] [small] [leases]    a new world; manual: writes wait for `flush`;
+                                small: one batch a message; leases: clocks may be off by 5 %
     timeout N                   N's clock reaches its deadline
     elect N                     N times out when nobody has heard a leader; milestones only
     pass MS                     time goes by, everything is delivered; milestones only
@@ -17,7 +17,8 @@ now into the files, for a reader of the diff to judge.
     remember [A] [to B] [KIND]    somebody keeps a copy of these
     replay                        and all that was kept comes again
     propose N WORD...           one batch with these entries
-    read N NUMBER
+    read N NUMBER [lease | as-of]
+    break N                     N's lease, as before a transfer of leadership
     flush N [K]                 all (the oldest K) waiting writes become durable
     crash N | start N [unproved I] | tear N K
     restart N [K]                 crash and start; K waiting writes reached the disk
@@ -27,6 +28,8 @@ now into the files, for a reader of the diff to judge.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from world import World
 
@@ -61,7 +64,9 @@ class Stage:
     def do_nodes(self, words: list[str]) -> list[str]:
         if not words:
             return [self.describe(n) for n in self.world.numbers]
-        options = {"append_bytes_max": 1} if "small" in words else {}
+        options: dict[str, Any] = {"append_bytes_max": 1} if "small" in words else {}
+        if "leases" in words:
+            options |= {"leases": True, "clock_drift_ppm": 50_000}
         self.world = World(int(words[0]), manual="manual" in words, **options)
         return []
 
@@ -155,7 +160,10 @@ class Stage:
         ]
 
     def do_read(self, words: list[str]) -> None:
-        self.world.read(int(words[0]), int(words[1]))
+        self.world.read(int(words[0]), int(words[1]), *words[2:])
+
+    def do_break(self, words: list[str]) -> None:
+        self.world.break_lease(int(words[0]))
 
     def do_flush(self, words: list[str]) -> None:
         self.world.flush(int(words[0]), int(words[1]) if len(words) > 1 else None)

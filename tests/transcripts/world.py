@@ -14,6 +14,7 @@ from typing import Any
 from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
 
 MS = 1_000_000
+READ_KINDS = ("round", "lease", "as-of")
 CORRUPT = 42
 
 
@@ -103,6 +104,7 @@ class World:
         self.cuts: set[tuple[int, int]] = set()
         self.story: list[str] = []
         self.reads: dict[int, tuple[int, int] | None] = {}  # read: (index, status)
+        self.as_of: dict[int, int] = {}  # read: as of when, by the clock of the node that was asked
         self.read_floor: dict[int, int] = {}  # read: what was committed when it began
         self.read_owner: dict[int, int] = {}
         self.refusals: list[tuple[int, int]] = []
@@ -252,13 +254,19 @@ class World:
         self.carry_out(node, node.raft.propose(node.clock_ns, record, proposer))
         return record
 
-    def read(self, number: int, read: int) -> None:
+    def read(self, number: int, read: int, kind: str = "round") -> None:
+        """`kind`: by a round, by lease, or as of when this node knows (no promise about how old that is)."""
         node = self.nodes[number]
         assert node.raft is not None
         self.reads[read] = None
-        self.read_floor[read] = self.committed_last
+        self.read_floor[read] = 0 if kind == "as-of" else self.committed_last
         self.read_owner[read] = number
-        self.carry_out(node, node.raft.read(node.clock_ns, read))
+        self.carry_out(node, node.raft.read(node.clock_ns, read, READ_KINDS.index(kind)))
+
+    def break_lease(self, number: int) -> None:
+        node = self.nodes[number]
+        assert node.raft is not None
+        node.raft.break_lease()
 
     def flush(self, number: int, count: int | None = None) -> None:
         """The oldest `count` (or all) pending writes of a node become durable."""
@@ -423,6 +431,7 @@ class World:
                 f"read {read} sees all that was committed when it began",
             )
             self.reads[read] = (index, status)
+            self.as_of[read] = effects["as_of"][read]
             self.tell(
                 f"{node.number} answers read {read}: " + (f"from index {index}" if status == 0 else "refused")
             )

@@ -6,14 +6,15 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from quorumlog import group as blocking_group
 from quorumlog._core.bridge import aio
-from quorumlog._core.bridge.aio import Applying, Room, Settling, group_status, taken
+from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, group_status, taken
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import Overloaded, ReadTimeout
-from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, is_linearizable
+from quorumlog.explanation import Explanation
+from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, barrier_number_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -100,30 +101,42 @@ class Group:
         return self._core.submit_many(payloads)
 
     async def read(
-        self, question: Any, consistency: Consistency = LINEARIZABLE, timeout: float | None = 5.0
+        self,
+        question: Any,
+        consistency: Consistency = LINEARIZABLE,
+        timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Any:
         """Asks the state machine of this node; `query` runs on the applier thread, not in the loop.
 
+        The consistencies, and what they raise, are those of quorumlog.Group.read.
+
         Raises:
             ReadTimeout: no answer in time; nothing was changed.
+            TooStale: BOUNDED, and what is known here is older than `max_lag`.
         """
-        return await aio.read(self._core, question, is_linearizable(consistency), timeout)
+        return await aio.read(self._core, question, number_of(consistency, max_lag), max_lag, timeout)
 
     async def read_many(
         self,
         questions: Collection[Any],
         consistency: Consistency = LINEARIZABLE,
         timeout: float | None = 5.0,
+        *,
+        max_lag: float | None = None,
     ) -> Sequence[Any]:
         """Asks many questions of one state: one confirmation for all.  See quorumlog.Group.read_many."""
         answers: Sequence[Any] = await aio.read_many(
-            self._core, questions, is_linearizable(consistency), timeout
+            self._core, questions, number_of(consistency, max_lag), max_lag, timeout
         )
         return answers
 
-    async def read_barrier(self, timeout: float | None = 5.0) -> int:
-        """An index that covers every write acknowledged before the call, by one quorum round."""
-        index: int = await aio.read_barrier(self._core, timeout)
+    async def read_barrier(
+        self, timeout: float | None = 5.0, *, consistency: Literal["linearizable", "lease"] = "linearizable"
+    ) -> int:
+        """An index that covers every write acknowledged before the call, by one quorum round or by lease."""
+        index: int = await aio.read_barrier(self._core, barrier_number_of(consistency), timeout)
         return index
 
     async def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
@@ -143,7 +156,7 @@ class Group:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _leader_within(self, timeout: float) -> str | None:
+    async def _leader_within(self, timeout: float | None) -> str | None:
         try:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
@@ -161,6 +174,10 @@ class Group:
     async def status(self, timeout: float | None = 5.0) -> GroupStatus:
         """A consistent look at the group, answered by the reactor."""
         return self.blocking.status_of(await group_status(self._core, timeout))
+
+    async def explain(self, timeout: float | None = 5.0) -> Explanation:
+        """Why commit does or doesn't move, as this node sees it.  See quorumlog.Group.explain."""
+        return self.blocking.explanation_of(await group_explain(self._core, timeout))
 
     async def _propose_in_turn(
         self, submit: Callable[[Any], Submission], payload: Any, timeout: float | None

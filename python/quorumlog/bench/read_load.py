@@ -1,4 +1,4 @@
-"""`bench read`: linearizable reads of a table, one call at a time from each caller."""
+"""`bench read`: reads of a table, one call at a time from each caller."""
 
 from __future__ import annotations
 
@@ -56,19 +56,23 @@ class EachMachine(TableMachine):
     query_many = ql.StateMachine.query_many
 
 
+CLOCK_DRIFT = 0.01
+MAX_LAG_SECONDS = 10.0  # of bounded reads: never what they wait for
+
 MACHINES = {"many": TableMachine, "each": EachMachine}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """`batch` questions in a `read_many`, 1 for `read`; `query` says which method of the machine answers;
-    `via` which node is asked, `callers` by how many threads."""
+    `via` which node is asked, `callers` by how many threads.  Leases are on, whether or not they are read by."""
 
     batch: int = 4096
     seconds: float = 3.0
     callers: int = 1
     via: Literal["leader", "follower"] = "leader"
     query: Literal["many", "each"] = "many"
+    consistency: Literal["linearizable", "lease", "bounded", "stale"] = "linearizable"
     nodes: int = 3
     directory: Path | None = None
 
@@ -101,8 +105,11 @@ def fill(group: ql.Group) -> None:
 class Reader:
     """One thread's questions; all answers are compared with what the table must hold."""
 
-    def __init__(self, group: ql.Group, batch: int, seed: int) -> None:
+    def __init__(self, group: ql.Group, batch: int, consistency: Any, seed: int) -> None:
         self._group, self._batch = group, batch
+        self._how: dict[str, Any] = {"consistency": consistency}
+        if consistency == ql.BOUNDED:
+            self._how["max_lag"] = MAX_LAG_SECONDS
         random = np.random.default_rng(seed)
         self._questions = [random.integers(0, TableMachine.KEYS, batch) for _ in range(VARIANTS)]
         self._expected = [expected_values(TableMachine.KEYS)[asked] for asked in self._questions]
@@ -127,22 +134,29 @@ class Reader:
             number += 1
 
     def _ask_one(self, variant: int) -> bool:
-        return bool(self._group.read(int(self._questions[variant][0])) == self._expected[variant][0])
+        answer = self._group.read(int(self._questions[variant][0]), **self._how)
+        return bool(answer == self._expected[variant][0])
 
     def _ask_many(self, variant: int) -> bool:
-        answers = self._group.read_many(self._questions[variant])
+        answers = self._group.read_many(self._questions[variant], **self._how)
         return bool(np.array_equal(answers, self._expected[variant]))
 
 
 class ReadWorker(NodeWorker):
     def __init__(self) -> None:
-        super().__init__({name: partial(machine) for name, machine in MACHINES.items()})
+        super().__init__(
+            {name: partial(machine) for name, machine in MACHINES.items()},
+            ql.RaftOptions(clock_drift=CLOCK_DRIFT),
+        )
 
     def fill(self) -> None:
         fill(self.group)
 
-    def read(self, batch: int, seconds: float, callers: int) -> dict[str, Any]:
-        readers = [Reader(self.group, batch, seed) for seed in range(callers)]
+    def read(self, batch: int, seconds: float, callers: int, consistency: str) -> dict[str, Any]:
+        readers = [Reader(self.group, batch, consistency, seed) for seed in range(callers)]
+        self.group.read(0)  # by a round: whatever is read from here on, it sees the whole table
+        while self.group.status().lag is None:  # nothing to bound yet
+            self.group.read(0)
         start = time.perf_counter() + min(0.5, seconds / 5)
         threads = [threading.Thread(target=one.run, args=(start, start + seconds)) for one in readers]
         before = self.node.status()
@@ -184,6 +198,7 @@ def run_reads(options: ReadOptions) -> dict[str, Any]:
             batch=options.batch,
             seconds=options.seconds,
             callers=options.callers,
+            consistency=options.consistency,
         )
         after = fleet.statuses()
     wrong = load.pop("wrong")
@@ -193,6 +208,7 @@ def run_reads(options: ReadOptions) -> dict[str, Any]:
         "nodes": options.nodes,
         "via": options.via,
         "query": options.query,
+        "consistency": options.consistency,
         "callers": options.callers,
         "batch_entries": options.batch,
         "seconds": options.seconds,

@@ -14,6 +14,7 @@ from quorumlog.cli.doctor import doctor
 from quorumlog.cli.log import log
 from quorumlog.cli.node import init, node, readmit
 from quorumlog.cli.sim import sim
+from quorumlog.cli.status import status
 from quorumlog.cli.trace import trace
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     """A durable log and consensus engine for Python services."""
 
 
-for command in (demo, init, node, readmit, log, doctor, bench, sim, trace):
+for command in (demo, init, node, readmit, status, log, doctor, bench, sim, trace):
     main.add_command(command)
 
 

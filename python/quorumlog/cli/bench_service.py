@@ -60,15 +60,24 @@ def _table(result: dict[str, Any], title: str, columns: tuple[str, ...]) -> Tabl
     show_default=True,
     help="The machine's query_many answers, or its query each question.",
 )
+@click.option(
+    "--consistency",
+    type=click.Choice(["linearizable", "lease", "bounded", "stale"]),
+    default="linearizable",
+    show_default=True,
+)
 @click.option("--directory", type=DIRECTORY, help="Where the data lies during the run.")
 @click.option("--json", "only_json", is_flag=True, help="Print nothing but the JSON object.")
 def read_command(only_json: bool, **options: Any) -> None:
-    """Linearizable reads of a NumPy table, every answer checked."""
+    """Reads of a NumPy table, every answer checked."""
     _run(lambda said: run_reads(ReadOptions(**options)), _read_table, only_json)
 
 
 def _read_table(result: dict[str, Any]) -> Table:
-    title = f"reads through the {result['via']}, {result['callers']} callers, {result['batch_entries']} a call"
+    title = (
+        f"{result['consistency']} reads through the {result['via']}, {result['callers']} callers,"
+        f" {result['batch_entries']} a call"
+    )
     table = _table(result, title, ("reads/s", "p50", "p99", "p99.9"))
     latency = result["latency_us"]
     table.add_row(

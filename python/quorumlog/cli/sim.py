@@ -13,7 +13,7 @@ from rich.progress import Progress
 from quorumlog.testing.campaign import Campaign
 from quorumlog.testing.linearizability import porcupine_lines
 
-PROFILES = ("swarm", "hot", "reference", "beyond", "quiet")
+PROFILES = ("swarm", "hot", "reference", "beyond", "quiet", "clocks")
 SEED_MAX = 2**63 - 1
 ONE = (
     *("nodes", "virtual_ms", "events", "committed", "operations", "acked", "reads_served", "messages"),

@@ -14,11 +14,15 @@ POLL_SECONDS = 0.005
 class NodeWorker:
     """Handlers for `channel.serve`; a role (bench, demo) adds its own by subclassing.
 
-    `machines` names the state machines this role knows; the parent chooses one by name.
+    `machines` names the state machines this role knows; the parent chooses one by name.  `raft` is how its
+    group behaves.
     """
 
-    def __init__(self, machines: Mapping[str, Callable[[], ql.StateMachine | None]]) -> None:
+    def __init__(
+        self, machines: Mapping[str, Callable[[], ql.StateMachine | None]], raft: ql.RaftOptions | None = None
+    ) -> None:
         self._machines = machines
+        self._raft = raft
         self._node: ql.Node | None = None
         self._group: ql.Group | None = None
         self.machine: ql.StateMachine | None = None
@@ -54,7 +58,7 @@ class NodeWorker:
     ) -> dict[str, Any]:
         self.machine = self._machines[machine]()
         self._node = ql.Node.open(directory, listen=listen, peers=peers, options=ql.NodeOptions(**options))
-        self._group = self._node.raft(group, self.machine)
+        self._group = self._node.raft(group, self.machine, options=self._raft)
         return {"name": self._node.name, "address": self._node.address}
 
     def status(self) -> dict[str, Any]:

@@ -127,12 +127,12 @@ registers = Model(initial=0, step=_register_step, unknown=_register_unknown, key
 def register_operations(history: Iterable[tuple[Any, ...]]) -> list[Operation]:
     """The simulation's history (client, kind, key, value, call_ns, return_ns) for the model `registers`.
 
-    Reads without an answer say nothing and are left out.
+    Reads without an answer say nothing and are left out, as are looks, which may see what is old.
     """
     return [
         Operation(client, (kind, key, value if kind == "write" else 0), value, call_ns, return_ns)
         for client, kind, key, value, call_ns, return_ns in history
-        if kind == "write" or return_ns is not None
+        if kind == "write" or (kind == "read" and return_ns is not None)
     ]
 
 

@@ -57,5 +57,6 @@ cdef class ReadAwaitable:
     cdef object questions
     cdef bint many
     cdef bint barrier
-    cdef bint linearizable
+    cdef int consistency
+    cdef object max_lag
     cdef object timeout

@@ -4,9 +4,10 @@ cimport cython
 
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.status cimport ERR_TIMEOUT, OK
+from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.loops cimport bell_here, deadline_of
-from quorumlog._core.bridge.node cimport group_status_dict, node_status_dict, taken_apart
+from quorumlog._core.bridge.node cimport explanation_dict, group_status_dict, node_status_dict, taken_apart
 from quorumlog._core.bridge.reads cimport Reading, counted, start_barrier, start_read
 from quorumlog._core.bridge.submission cimport AwaitedReceipt, awaited_here, not_settled, outcome_of
 from quorumlog._core.engine.protocol cimport GroupStatus
@@ -15,7 +16,7 @@ from quorumlog._core.runtime.apply cimport apply_notice
 from quorumlog._core.runtime.intake cimport intake_notice_space, intake_space, intake_withdraw
 from quorumlog._core.runtime.node cimport node_command, ticket_leave, ticket_new
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, NodeStatus)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, GroupExplanation, NodeStatus)
 
 from quorumlog import errors
 
@@ -152,7 +153,7 @@ cdef class Asking:
         self.core.check_open()
         awaited.ticket = ticket_new(
             self.kind, self.group.hosted if self.group is not None else NULL,
-            max(sizeof(GroupStatus), sizeof(NodeStatus)))
+            max(sizeof(GroupExplanation), sizeof(NodeStatus)))
         if awaited.ticket == NULL:
             raise MemoryError()
         awaited.ticket.notice = awaited.leaving()
@@ -162,8 +163,10 @@ cdef class Asking:
     cdef object answer(self, Ticket* ticket):
         self.core.check_open()
         if self.kind == COMMAND_NODE_STATUS:
-            return node_status_dict(self.core, <NodeStatus*>ticket.answer)
-        return group_status_dict(self.group, <GroupStatus*>ticket.answer)
+            return node_status_dict(<NodeStatus*>ticket.answer, self.core.boot, pinned_bytes())
+        if self.kind == COMMAND_EXPLAIN:
+            return explanation_dict(<GroupExplanation*>ticket.answer, self.group.applied)
+        return group_status_dict(<GroupStatus*>ticket.answer, self.group.applied)
 
 
 @cython.final
@@ -177,9 +180,10 @@ cdef class ReadAwaitable:
         future = awaited.join(deadline_of(self.timeout))
         try:
             if self.barrier:
-                reading = start_barrier(self.group, awaited)
+                reading = start_barrier(self.group, self.consistency, awaited)
             else:
-                reading = start_read(self.group, self.questions, self.many, self.linearizable, awaited)
+                reading = start_read(
+                    self.group, self.questions, self.many, self.consistency, self.max_lag, awaited)
             yield future
         finally:
             awaited.leave(future)
@@ -188,26 +192,31 @@ cdef class ReadAwaitable:
         return reading.outcome()
 
 
-def read(GroupCore group not None, question, bint linearizable, timeout):
+def read(GroupCore group not None, question, int consistency, max_lag, timeout):
     cdef ReadAwaitable made = ReadAwaitable.__new__(ReadAwaitable)
-    made.group, made.questions, made.linearizable, made.timeout = group, question, linearizable, timeout
+    made.group, made.questions, made.timeout = group, question, timeout
+    made.consistency, made.max_lag = consistency, max_lag
     return made
 
 
-def read_many(GroupCore group not None, questions, bint linearizable, timeout):
-    cdef ReadAwaitable made = read(group, counted(questions), linearizable, timeout)
+def read_many(GroupCore group not None, questions, int consistency, max_lag, timeout):
+    cdef ReadAwaitable made = read(group, counted(questions), consistency, max_lag, timeout)
     made.many = True
     return made
 
 
-def read_barrier(GroupCore group not None, timeout):
-    cdef ReadAwaitable made = read(group, None, True, timeout)
+def read_barrier(GroupCore group not None, int consistency, timeout):
+    cdef ReadAwaitable made = read(group, None, consistency, None, timeout)
     made.barrier = True
     return made
 
 
 def group_status(GroupCore group not None, timeout):
     return Asking(group.core, group, COMMAND_GROUP_STATUS, timeout)
+
+
+def group_explain(GroupCore group not None, timeout):
+    return Asking(group.core, group, COMMAND_EXPLAIN, timeout)
 
 
 def node_status(NodeCore core not None, timeout):

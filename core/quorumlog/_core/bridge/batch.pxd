@@ -13,4 +13,4 @@ cdef class BatchView:
 
 
 cdef BatchView view_of(Batch* batch)       # keeps a reference of its own
-cdef uint64_t pinned_bytes() noexcept      # of bodies that views hold, in this process
+cdef uint64_t pinned_bytes() noexcept nogil      # of bodies that views hold, in this process

@@ -12,7 +12,7 @@ import numpy
 cdef atomic_u64 pinned          # one module owns it; others call pinned_bytes()
 
 
-cdef uint64_t pinned_bytes() noexcept:
+cdef uint64_t pinned_bytes() noexcept nogil:
     return load_u64(&pinned)
 
 

@@ -45,6 +45,7 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     made.core = core
     made.hosted = hosted
     made.machine = machine
+    made.leases = o["leases"]
     # Twice what may be in flight, besides what the log keeps in its cache.
     made.pool = pool_open(2 * <uint64_t>o["intake_bytes"] + 2 * <uint64_t>LOG_CACHE_BYTES)
     if made.pool == NULL:
@@ -98,6 +99,8 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.heartbeat_ns = o["heartbeat_ns"]
     options.append_bytes_max = o["append_bytes"]
     options.uncommitted_bytes_max = o["uncommitted_bytes"]
+    options.leases = o["leases"]
+    options.clock_drift_ppm = o["clock_drift_ppm"]
     options.seed = o["seed"]
     hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()

@@ -2,7 +2,7 @@
 
 from quorumlog._core.bridge.submission cimport ReceiptHolder, Submission
 from quorumlog._core.engine.protocol cimport GroupStatus
-from quorumlog._core.runtime.node_state cimport HostedGroup, Node, NodeStatus, Ticket
+from quorumlog._core.runtime.node_state cimport GroupExplanation, HostedGroup, Node, NodeStatus, Ticket
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport int64_t, uint64_t
@@ -41,6 +41,7 @@ cdef class GroupCore:
     cdef BatchPool* pool               # of callers' batches; the GIL is its lock
     cdef ReceiptHolder newest          # of the open buffer that submits go to
     cdef readonly object machine
+    cdef public bint leases            # reads by lease are on
     cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
 
@@ -53,8 +54,9 @@ cdef class GroupCore:
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
 
 
-# With an open node: what `status` answers.
-cdef dict node_status_dict(NodeCore core, NodeStatus* s)
-cdef dict group_status_dict(GroupCore group, GroupStatus* s)
+# What `status` and `explain` answer.
+cdef dict node_status_dict(const NodeStatus* s, uint64_t boot, uint64_t pinned)
+cdef dict group_status_dict(const GroupStatus* s, uint64_t applied)
+cdef dict explanation_dict(const GroupExplanation* e, uint64_t applied)
 # What seal_payloads takes without running Python code; can be taken apart again.
 cdef object taken_apart(object payloads)

@@ -26,14 +26,15 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, NodeOptions, NodeStatus, Readmission, Ticket)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, GroupExplanation, NodeOptions,
+    NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
 
 import os
@@ -107,6 +108,7 @@ cdef class NodeCore:
             raise errors.UsageError(f"{len(o['peers'])} peers; the most is {NODES_MAX}")
         for number, host, port in o["peers"]:
             options.peers[options.peer_count] = number
+            fill_text(options.peer_names[options.peer_count], 64, o["names"][number])
             fill_text(options.peer_hosts[options.peer_count], 64, host)
             options.peer_ports[options.peer_count] = port
             options.peer_count += 1
@@ -119,6 +121,7 @@ cdef class NodeCore:
         options.memory_bytes = o["memory_bytes"]
         options.send_queue_bytes_max = o["send_queue_bytes"]
         options.seed = o["seed"]
+        options.pinned_bytes = pinned_bytes
         with nogil:
             status = node_open(&options, &core.node, detail, sizeof(detail))
         if status != OK:
@@ -203,7 +206,7 @@ cdef class NodeCore:
         cdef NodeStatus* s = <NodeStatus*>ticket.answer
         try:
             self.check_open()
-            return node_status_dict(self, s)
+            return node_status_dict(s, self.node.report.boot, pinned_bytes())
         finally:
             ticket_leave(ticket)
 
@@ -443,12 +446,22 @@ cdef class GroupCore:
         cdef GroupStatus* s = <GroupStatus*>ticket.answer
         try:
             self.core.check_open()
-            return group_status_dict(self, s)
+            return group_status_dict(s, self.applied)
+        finally:
+            ticket_leave(ticket)
+
+    def explain(self, timeout):
+        cdef Deadline deadline = Deadline(timeout)
+        self.core.check_open()
+        cdef Ticket* ticket = self.core.ask(COMMAND_EXPLAIN, self.hosted, sizeof(GroupExplanation), deadline)
+        try:
+            self.core.check_open()
+            return explanation_dict(<GroupExplanation*>ticket.answer, self.applied)
         finally:
             ticket_leave(ticket)
 
 
-cdef dict node_status_dict(NodeCore core, NodeStatus* s):
+cdef dict node_status_dict(const NodeStatus* s, uint64_t boot, uint64_t pinned):
     return {
         "wal": {
             "syncs": s.wal.syncs, "bytes_written": s.wal.bytes_written, "appended": s.wal.appended,
@@ -463,28 +476,43 @@ cdef dict node_status_dict(NodeCore core, NodeStatus* s):
             "dropped_messages": s.transport.dropped_messages + s.dropped_messages,
             "connections": s.transport.connections,
         },
-        "writer": s.writer_kind, "failed": s.failure != OK, "boot": core.node.report.boot,
+        "writer": s.writer_kind, "failed": s.failure != OK, "boot": boot,
         "turns": s.turns, "wakes": s.wakes, "held_messages": s.held_messages,
-        "used_bytes": s.used_bytes, "pinned_bytes": pinned_bytes(),
+        "used_bytes": s.used_bytes, "pinned_bytes": pinned,
         "scrubbed_bytes": s.scrubbed_bytes, "scrub_passes": s.scrub_passes, "scrub_faults": s.scrub_faults,
         "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
     }
 
 
-cdef dict group_status_dict(GroupCore group, GroupStatus* s):
+cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
+    cdef uint64_t now_ns = monotonic_ns()    # one clock for all processes of the machine
     cdef uint32_t i
     return {
         "role": s.role, "term": s.term, "leader": s.leader, "vote": s.vote, "first": s.first,
         "last": s.last, "flushed": s.flushed, "commit": s.commit,
-        "applied": load_u64(&group.hosted.apply.applied), "unproved_last": s.unproved_last,
+        "applied": applied, "unproved_last": s.unproved_last,
         "faulty": s.faulty, "faults_found": s.faults_found, "faults_repaired": s.faults_repaired,
         "listening": bool(s.listening),
+        "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
+        "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
              "in_flight_bytes": s.peers[i].in_flight_bytes}
             for i in range(s.peer_count)
+        ],
+    }
+
+
+cdef dict explanation_dict(const GroupExplanation* e, uint64_t applied):
+    cdef uint32_t i
+    return {
+        "status": group_status_dict(&e.status, applied),
+        "findings": [
+            {"kind": e.findings[i].kind, "blocks": bool(e.findings[i].blocks), "node": e.findings[i].node,
+             "index": e.findings[i].index, "number": e.findings[i].number, "since_ns": e.findings[i].since_ns}
+            for i in range(e.count)
         ],
     }
 

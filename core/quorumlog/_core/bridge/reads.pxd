@@ -21,8 +21,10 @@ cdef class Reading:
 
 # Ask without waiting; `awaited`, unless None, leaves its notice.  A Reading that is dropped before it has
 # ended is answered to nobody.
-cdef Reading start_read(GroupCore group, object questions, bint many, bint linearizable, Awaited awaited)
-cdef Reading start_barrier(GroupCore group, Awaited awaited)
+# `consistency` is numbered as in quorumlog.group.
+cdef Reading start_read(GroupCore group, object questions, bint many, int consistency, object max_lag,
+                        Awaited awaited)
+cdef Reading start_barrier(GroupCore group, int consistency, Awaited awaited)
 # The questions of a read_many in a form that has a length.
 cdef object counted(object questions)
 # The applier: answers what can be answered now, until stop_ns; adds it to `ended`.  True if there is more.

@@ -11,22 +11,32 @@ cimport cython
 
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
-from quorumlog._core.base.status cimport ERR_STOPPED, OK
+from quorumlog._core.base.status cimport ERR_STALE, ERR_STOPPED, OK
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.loops cimport Awaited
 from quorumlog._core.bridge.node cimport Deadline, GroupCore
+from quorumlog._core.bridge.submission cimport timeout_to_ns
+from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, READ_BY_ROUND
 from quorumlog._core.runtime.apply cimport Apply
 from quorumlog._core.runtime.dispatch cimport wake_applier
 from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.reads cimport (
-    READ_CONFIRMED, READ_DONE, READS_MAX, Read, ReadList, read_drop, read_new, read_wait, reads_ask, reads_ask_stale,
-    reads_end, reads_ready)
+    NEVER_HEARD, READ_CONFIRMED, READ_DONE, READS_MAX, Read, ReadList, Wanted, read_drop, read_new, read_wait,
+    reads_ask, reads_ask_stale, reads_end, reads_ready)
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from quorumlog import errors
 from quorumlog.machine import StateMachine
+
+
+# As quorumlog.group numbers them.
+cdef enum Consistency:
+    LINEARIZABLE = 0
+    LEASE = 1
+    BOUNDED = 2
+    STALE = 3
 
 
 # The collector may not empty it while the applier can still find it.
@@ -75,49 +85,78 @@ cdef class Reading:
         """Of one that has ended: the answer (of a barrier: the index), or raises."""
         if self.stopped is not None:
             raise errors.ReplicaStopped(*self.stopped)
+        if self.read.status == ERR_STALE:
+            raise too_stale(self.read)
         if self.read.status != OK:
             raise simple_error(self.read.status, "read")
         if self.error is not None:
             raise self.error
-        return self.read.index if self.read.barrier else self.answer
+        return self.read.index if self.read.wanted.barrier else self.answer
 
 
-cdef Reading start(GroupCore group, Reading reading, bint barrier, bint linearizable, Awaited awaited):
+cdef object too_stale(const Read* read):
+    bound = read.wanted.max_lag_ns / 1e9
+    if read.lag_ns >= NEVER_HEARD:
+        return errors.TooStale(
+            f"nothing is known here of what a leader committed, so not within {bound} s either", None)
+    lag = read.lag_ns / 1e9
+    return errors.TooStale(f"what is known here is {lag:.3f} s old, more than the {bound} s asked for", lag)
+
+
+cdef Wanted wanted_of(GroupCore group, int consistency, object max_lag, bint barrier) except *:
+    """From the Python side's numbers; raises for what this group can't give."""
+    cdef Wanted wanted
+    wanted.barrier = barrier
+    wanted.max_lag_ns = 0
+    wanted.kind = READ_BY_ROUND
+    if consistency == LEASE:
+        if not group.leases:
+            raise errors.UsageError(
+                "reads by lease are off: open the group with RaftOptions(clock_drift=...) on all its nodes")
+        wanted.kind = READ_BY_LEASE
+    elif consistency == BOUNDED:
+        wanted.kind = READ_AS_OF
+        wanted.max_lag_ns = <uint64_t>timeout_to_ns(max_lag)
+    return wanted
+
+
+cdef Reading start(GroupCore group, Reading reading, Wanted wanted, bint here, Awaited awaited):
     """From the check that the node is open to the wake-up nobody else has the GIL."""
     cdef bint taken
     group.check_open()
-    reading.read = read_new(barrier, <void*>reading)
+    reading.read = read_new(wanted, <void*>reading)
     if reading.read == NULL:
         raise MemoryError()
     if awaited is not None:
         reading.read.notice = awaited.leaving()
-    if linearizable:
-        taken = reads_ask(&group.hosted.reads, reading.read)
-    else:
+    if here:
         taken = reads_ask_stale(&group.hosted.reads, reading.read)
+    else:
+        taken = reads_ask(&group.hosted.reads, reading.read)
     if not taken:
         if awaited is not None:
             awaited.not_left()
         raise errors.Overloaded(f"{READS_MAX} reads of the group wait for their answers, which is the most",
                                 READS_MAX)
-    if linearizable:
-        node_wake(group.core.node)
-    else:
+    if here:
         wake_applier(group.core.node)
+    else:
+        node_wake(group.core.node)
     return reading
 
 
-cdef Reading start_read(GroupCore group, object questions, bint many, bint linearizable, Awaited awaited):
+cdef Reading start_read(GroupCore group, object questions, bint many, int consistency, object max_lag,
+                        Awaited awaited):
     cdef Reading reading = Reading.__new__(Reading)
     if group.machine is None:
         raise errors.UsageError("the group has no state machine to ask")
     reading.questions = questions
     reading.many = many
-    return start(group, reading, False, linearizable, awaited)
+    return start(group, reading, wanted_of(group, consistency, max_lag, False), consistency == STALE, awaited)
 
 
-cdef Reading start_barrier(GroupCore group, Awaited awaited):
-    return start(group, Reading.__new__(Reading), True, True, awaited)
+cdef Reading start_barrier(GroupCore group, int consistency, Awaited awaited):
+    return start(group, Reading.__new__(Reading), wanted_of(group, consistency, None, True), False, awaited)
 
 
 cdef object counted(object questions):
@@ -132,22 +171,22 @@ cdef object wait_for(Reading reading, Deadline deadline):
     return reading.outcome()
 
 
-def read(GroupCore group, question, bint linearizable, timeout):
+def read(GroupCore group, question, int consistency, max_lag, timeout):
     """The state machine's answer to one question."""
     cdef Deadline deadline = Deadline(timeout)
-    return wait_for(start_read(group, question, False, linearizable, None), deadline)
+    return wait_for(start_read(group, question, False, consistency, max_lag, None), deadline)
 
 
-def read_many(GroupCore group, questions, bint linearizable, timeout):
+def read_many(GroupCore group, questions, int consistency, max_lag, timeout):
     """Its answers to all of them, in order."""
     cdef Deadline deadline = Deadline(timeout)
-    return wait_for(start_read(group, counted(questions), True, linearizable, None), deadline)
+    return wait_for(start_read(group, counted(questions), True, consistency, max_lag, None), deadline)
 
 
-def read_barrier(GroupCore group, timeout):
+def read_barrier(GroupCore group, int consistency, timeout):
     """A linearizable read index: every write acknowledged before the call lies at or below it."""
     cdef Deadline deadline = Deadline(timeout)
-    return wait_for(start_barrier(group, None), deadline)
+    return wait_for(start_barrier(group, consistency, None), deadline)
 
 
 # The applier

@@ -18,7 +18,8 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_VOTE,
-    RAFT_VOTE_REPLY, AppendFields, AppendReplyFields, HeartbeatFields, VoteFields, VoteReplyFields)
+    RAFT_VOTE_REPLY, AppendFields, AppendReplyFields, HeartbeatFields, HeartbeatReplyFields, VoteFields,
+    VoteReplyFields)
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last, batch_stamp
 
 cdef enum:
@@ -129,7 +130,8 @@ cdef void answer(RaftPath path, const Message* asked) noexcept:
     cdef Message* reply = &path.answers[path.answers_end % ANSWERS]
     cdef VoteReplyFields* vote
     cdef AppendReplyFields* append
-    cdef HeartbeatFields* beat
+    cdef HeartbeatReplyFields* beat
+    cdef const HeartbeatFields* round_asked
     memset(reply, 0, sizeof(Message))
     reply.protocol = PROTOCOL_RAFT
     reply.group = GROUP
@@ -148,9 +150,10 @@ cdef void answer(RaftPath path, const Message* asked) noexcept:
         if asked.batch_count > 0:
             append.match = batch_last(asked.batches[asked.batch_count - 1])
     elif asked.kind == RAFT_HEARTBEAT:
-        beat = <HeartbeatFields*>reply.fields
+        beat = <HeartbeatReplyFields*>reply.fields
+        round_asked = <const HeartbeatFields*>asked.fields
         reply.kind = RAFT_HEARTBEAT_REPLY
-        beat[0] = (<const HeartbeatFields*>asked.fields)[0]
+        beat.round, beat.verified, beat.sent_ns = round_asked.round, round_asked.commit, round_asked.sent_ns
     else:
         return
     path.answers_end += 1

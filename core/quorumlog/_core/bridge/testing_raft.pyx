@@ -20,6 +20,8 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
     Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
+from quorumlog._core.protocols.raft_lease cimport lease_break
+from quorumlog._core.protocols.raft_state cimport Raft
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep,
     batch_last,
@@ -41,10 +43,10 @@ FIELDS = {
     "vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "append": ("prev_index", "prev_term", "commit"),
     "append-reply": ("rejected", "match", "prev_index", "hint_index", "hint_term", "withheld"),
-    "heartbeat": ("round", "commit", "sent_ns"),
-    "heartbeat-reply": ("round", "verified", "sent_ns", "listening"),
+    "heartbeat": ("round", "commit", "sent_ns", "mark", "age_ns", "newest"),
+    "heartbeat-reply": ("round", "verified", "sent_ns", "listening", "mark", "holds_ns"),
     "commit": ("commit",),
-    "read-index": ("request",),
+    "read-index": ("request", "by_lease"),
     "read-index-reply": ("request", "index", "status"),
     "stale-term": (),
     "fetch": ("index", "entry_term", "body_crc", "identified"),
@@ -203,12 +205,13 @@ cdef class Letter:
         return {name: self.values[i] for i, name in enumerate(FIELDS.get(self.name, ()))}
 
     def __repr__(self):
-        hidden = {"sent_ns", "request"}
+        hidden = {"sent_ns", "request", "mark", "age_ns", "newest"}
         if not self.fields.get("rejected", 1):
             hidden |= {"rejected", "hint_index", "hint_term"}
         elif self.fields.get("rejected"):
             hidden |= {"rejected", "match"}
-        hidden |= {name for name in ("tail", "withheld", "listening") if not self.fields.get(name, 1)}
+        hidden |= {name for name in ("tail", "withheld", "listening", "holds_ns", "by_lease")
+                   if not self.fields.get(name, 1)}
         if self.fields.get("rejected"):
             hidden.add("withheld")
         words = [f"{name.replace('_', ' ')} {value}"
@@ -233,7 +236,8 @@ cdef class RaftNode:
                   uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
                   uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
                   uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(),
-                  uint64_t unproved_last=0, faults=(), bint listening=False,
+                  uint64_t unproved_last=0, faults=(), bint listening=False, bint leases=False,
+                  uint32_t clock_drift_ppm=0,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
         cdef LogRun* c_runs
@@ -265,6 +269,8 @@ cdef class RaftNode:
         options.vote = vote
         options.unproved_last = unproved_last
         options.listening = listening
+        options.leases = leases
+        options.clock_drift_ppm = clock_drift_ppm
         c_faults = <Fault*>calloc(len(faults) + 1, sizeof(Fault))
         for i, (fault_first, fault_last, fault_term, body_crc) in enumerate(faults):
             c_faults[i].first, c_faults[i].last, c_faults[i].term = fault_first, fault_last, fault_term
@@ -297,6 +303,7 @@ cdef class RaftNode:
         self.protocol.step(self.raft, event, self.out)
         repair = self.out.repair
         writes, letters, refusals, reads, fetches, repair_fetches = [], [], [], [], [], []
+        as_of = {}
         for i in range(self.out.write_count):
             writes.append((self.wsn_next + i, take(self.out.writes[i])))
         self.wsn_next += self.out.write_count
@@ -316,6 +323,7 @@ cdef class RaftNode:
             refusals.append(self.out.refusals[i].status)
         for i in range(self.out.read_count):
             reads.append((self.out.reads[i].read, self.out.reads[i].index, self.out.reads[i].status))
+            as_of[self.out.reads[i].read] = self.out.reads[i].as_of_ns
         for i in range(self.out.fetch_count):
             if self.out.fetches[i].repair:
                 repair_fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first))
@@ -323,7 +331,8 @@ cdef class RaftNode:
                 fetches.append((self.out.fetches[i].peer, self.out.fetches[i].first,
                                 self.out.fetches[i].bytes_max))
         effects = {
-            "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "fetches": fetches,
+            "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "as_of": as_of,
+            "fetches": fetches,
             "repair_fetches": repair_fetches, "repair": repair - 1 if repair else None,
             "faulty_first": self.out.faulty_first,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
@@ -370,10 +379,10 @@ cdef class RaftNode:
         event.kind, event.now_ns, event.wsn = EVENT_FLUSHED, now_ns, wsn
         return self.step(&event)
 
-    def read(self, uint64_t now_ns, uint64_t read):
+    def read(self, uint64_t now_ns, uint64_t read, uint8_t kind=0):
         cdef Event event
         memset(&event, 0, sizeof(event))
-        event.kind, event.now_ns, event.read = EVENT_READ, now_ns, read
+        event.kind, event.now_ns, event.read, event.read_kind = EVENT_READ, now_ns, read, kind
         return self.step(&event)
 
     def faulty(self, uint64_t now_ns, uint64_t first, uint64_t last=0):
@@ -406,12 +415,17 @@ cdef class RaftNode:
     def compact(self, uint64_t first):
         log_compact(&self.log, first)
 
+    def break_lease(self):
+        """As before a transfer of leadership."""
+        lease_break(<Raft*>self.raft)
+
     def status(self):
         cdef GroupStatus status
         self.protocol.status(self.raft, &status)
         return {
             "role": ROLES[status.role], "term": status.term, "leader": status.leader, "vote": status.vote,
             "first": status.first, "last": status.last, "flushed": status.flushed, "commit": status.commit,
+            "lease_until_ns": status.lease_until_ns, "as_of_ns": status.as_of_ns,
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
             "listening": bool(status.listening), "faulty": status.faulty,

@@ -8,7 +8,7 @@ from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protoco
 from quorumlog._core.simulation.disk cimport disk_clone
 from quorumlog._core.simulation.fault_kinds cimport FAULT_KINDS
 from quorumlog._core.simulation.history cimport (
-    OPERATION_READ, OPERATION_WRITE, History, Operation, history_call, history_close, history_is_linearizable,
+    History, Operation, history_call, history_close, history_is_linearizable,
     history_return,
 )
 from quorumlog._core.simulation.ledger cimport ledger_committed_last
@@ -38,9 +38,10 @@ MARK_NAMES = (
     "read_waited", "read_forwarded", "unproved_tail", "tail_settled", "recovery_crashed",
     "recovery_crashed_twice", "write_failed", "sync_failed", "swapped", "segment_rolled", "segment_retired",
     "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
-    "replayed", "unclogged", "clock_froze_leader",
+    "replayed", "unclogged", "clock_froze_leader", "read_by_lease", "read_bounded", "read_too_stale", "read_looked",
 )
-PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4}
+OPERATION_NAMES = ("", "write", "read", "look")
+PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "clocks": 5}
 TRACED = (
     "", "sent", "arrived", "role", "voted", "wrote", "flushed", "committed", "started", "not_started", "stopped",
     "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted",
@@ -73,6 +74,8 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.heartbeat_ns = request.heartbeat_ns
     options.append_bytes_max = request.append_bytes_max
     options.uncommitted_bytes_max = UNCOMMITTED_BYTES_MAX
+    options.leases = request.leases
+    options.clock_drift_ppm = request.clock_drift_ppm
     options.seed = request.seed
     options.hard_state_term = request.hard_state_term
     options.vote = request.vote
@@ -138,7 +141,7 @@ cdef list history_of(const World* world):
     cdef uint32_t i
     for i in range(world.history.count):
         operation = &world.history.operations[i]
-        operations.append((operation.client, "write" if operation.kind == OPERATION_WRITE else "read",
+        operations.append((operation.client, OPERATION_NAMES[operation.kind],
                            operation.key, operation.value, operation.call_ns, operation.return_ns or None))
     return operations
 
@@ -154,8 +157,7 @@ def history_holds(operations):
     cdef bint holds
     memset(&history, 0, sizeof(History))
     for client, kind, key, value, call_ns, return_ns in operations:
-        number = history_call(&history, client, OPERATION_WRITE if kind == "write" else OPERATION_READ, key, value,
-                              call_ns)
+        number = history_call(&history, client, OPERATION_NAMES.index(kind), key, value, call_ns)
         if return_ns is not None:
             history_return(&history, number, 1, value, return_ns)
     holds = history_is_linearizable(&history, &culprit)

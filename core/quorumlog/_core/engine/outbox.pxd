@@ -21,6 +21,7 @@ cdef struct ReadReady:
     uint64_t read
     index_t index
     int status
+    uint64_t as_of_ns              # READ_AS_OF: all that was acknowledged before lies at or below `index`; else 0
 
 # Batches that are no longer in memory: read them and hand them back as EVENT_FETCHED.
 cdef struct Fetch:
@@ -68,5 +69,6 @@ cdef void outbox_attach(Outbox* out, Message* message, Batch* batch) noexcept no
 cdef bint outbox_has_room(const Outbox* out, uint32_t batches) noexcept nogil
 cdef void outbox_refuse(Outbox* out, Batch* batch, int status) noexcept nogil
 cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noexcept nogil
+cdef void outbox_read_as_of(Outbox* out, uint64_t read, index_t index, uint64_t as_of_ns) noexcept nogil
 cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil
 cdef void outbox_fetch_repair(Outbox* out, node_t peer, index_t first) noexcept nogil

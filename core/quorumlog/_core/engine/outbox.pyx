@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.status cimport ERR_STALE, OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, Message
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_keep
@@ -131,7 +132,13 @@ cdef void outbox_read(Outbox* out, uint64_t read, index_t index, int status) noe
     out.reads[out.read_count].read = read
     out.reads[out.read_count].index = index
     out.reads[out.read_count].status = status
+    out.reads[out.read_count].as_of_ns = 0
     out.read_count += 1
+
+
+cdef void outbox_read_as_of(Outbox* out, uint64_t read, index_t index, uint64_t as_of_ns) noexcept nogil:
+    outbox_read(out, read, index, OK if as_of_ns != 0 else ERR_STALE)
+    out.reads[out.read_count - 1].as_of_ns = as_of_ns
 
 
 cdef void outbox_fetch(Outbox* out, node_t peer, index_t first, uint64_t bytes_max) noexcept nogil:

@@ -43,6 +43,9 @@ cdef struct Progress:
     uint64_t interval_ns
     uint64_t heard_ns          # last message from it
     uint64_t round_acked       # highest heartbeat round it answered (reads, check-quorum)
+    uint64_t answered_ns       # when that began, by the leader's clock
+    uint64_t lease_until_ns    # it promised to help nobody else before then, by the leader's clock
+    uint64_t mark              # of its newest answer, to be echoed (raft_freshness)
 
 
 cdef void progress_open(Progress* p, node_t node, index_t next) noexcept nogil

@@ -6,6 +6,7 @@ protocols only through this.
 """
 
 from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.explain cimport Standing
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
@@ -18,11 +19,18 @@ cdef enum EventKind:
     EVENT_MESSAGE = 2          # `message` arrived, checked: sender, target and group are right
     EVENT_PROPOSE = 3          # `batch`, stamped with session and sequence; the reference is handed over
     EVENT_FLUSHED = 4          # `wsn` and all before it are durable
-    EVENT_READ = 5             # `read` wants a linearizable read index
+    EVENT_READ = 5             # `read` wants an index to be answered from, as `read_kind` says
     EVENT_FETCHED = 6          # answer to a Fetch: `batches` (or none: `status` says why) for `peer`
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
+
+# How a read is made sure of.
+cdef enum ReadKind:
+    READ_BY_ROUND = 0          # linearizable, whatever clocks do
+    READ_BY_LEASE = 1          # linearizable while clocks keep their bound; by a round where there is no lease
+    READ_AS_OF = 2             # no question to anybody: what this node knows, and as of when
+    READ_KINDS = 3
 
 cdef struct Event:
     int kind
@@ -33,6 +41,7 @@ cdef struct Event:
     Batch* batch
     wsn_t wsn
     uint64_t read
+    uint8_t read_kind              # ReadKind
     node_t peer                    # of the message, or whose the proposal is (0: not known)
     Batch** batches
     uint32_t batch_count
@@ -74,6 +83,8 @@ cdef struct GroupStatus:
     uint64_t elections         # campaigns started here
     uint64_t leader_changes
     uint64_t peer_errors       # messages that broke the protocol: dropped and counted
+    uint64_t lease_until_ns    # a leader: until then it answers reads by its lease; 0: it has none
+    uint64_t as_of_ns          # all that was acknowledged before is known here to be committed; 0: nothing known
     bint listening             # it may have forgotten what it promised: neither votes nor acknowledges
     uint32_t faulty            # batches of the log that wait for their repair
     uint64_t faults_found
@@ -87,4 +98,5 @@ cdef struct Protocol:
     uint8_t mode                                                 # GroupMode of its log group
     void (*step)(void* state, const Event* event, Outbox* out) noexcept nogil
     void (*status)(void* state, GroupStatus* out) noexcept nogil
+    void (*standing)(void* state, Standing* out) noexcept nogil  # NULL: it has nothing to say
     void (*close)(void* state) noexcept nogil

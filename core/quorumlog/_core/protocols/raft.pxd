@@ -23,6 +23,8 @@ cdef struct RaftOptions:
     term_t unproved_term               # of the entry there, 0: not known
     const Fault* faults                # bad batches of the log, in order; `first`, `last`, `term` and identity count
     uint32_t fault_count
+    bint leases                        # it promises, and reads by lease (raft_lease.pxd); the same on all nodes
+    uint32_t clock_drift_ppm           # of any node's monotonic clock, at most
     bint listening                     # it may have forgotten what it promised: it waits to be admitted
 
 # Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).

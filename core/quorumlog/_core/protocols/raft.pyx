@@ -13,7 +13,7 @@ from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.prng cimport prng_next, prng_seed
 from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
-from quorumlog._core.base.types cimport NODES_MAX, term_t
+from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t
 from quorumlog._core.engine.faults cimport Fault, faults_add, faults_close, faults_first
 from quorumlog._core.engine.log cimport GroupLog, log_flush, log_term
 from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
@@ -32,6 +32,8 @@ from quorumlog._core.protocols.raft_election cimport (
     election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
+from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
+from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_ns
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
@@ -42,6 +44,7 @@ from quorumlog._core.protocols.raft_repair cimport (
 from quorumlog._core.protocols.raft_replication cimport (
     replication_commit, replication_on_append_reply, replication_on_fetched, replication_on_heartbeat_reply,
     replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
+from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
@@ -147,6 +150,13 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     # Answers to requests of an earlier life of this node must not match (A-R14).
     raft.request = (prng_next(&raft.prng) ^ raft.now_ns * 0x9E3779B97F4A7C15ULL ^ raft.term) >> 8
     raft.request_answered = raft.request
+    raft.mark = raft.request           # nor may the echo of an earlier life's mark
+    raft.mark_echoed = True
+    # What this node promised in an earlier life is not known: as if it had been a moment ago (A-R15).
+    raft.leases = options.leases
+    raft.lease_share_ppm = lease_share_ppm(options.clock_drift_ppm)
+    if raft.leases:
+        raft.heard_leader_ns = raft.now_ns
     election_reset_timer(raft)
     if raft.membership.count == 1:
         raft.election_deadline_ns = raft.now_ns + 1    # nobody to wait for (0 would be never)
@@ -193,7 +203,7 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     elif event.kind == EVENT_TIME:
         on_time(raft, out, room)
     elif event.kind == EVENT_READ:
-        reads_propose(raft, out, event.read)
+        reads_propose(raft, out, event)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
     else:
@@ -389,6 +399,7 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     cdef Raft* raft = <Raft*>state
     cdef int slot
     cdef PeerStatus* peer
+    cdef index_t as_of_index
     memset(out, 0, sizeof(GroupStatus))
     out.role = raft.role
     out.term = raft.term
@@ -402,6 +413,8 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.elections = raft.elections
     out.leader_changes = raft.leader_changes
     out.peer_errors = raft.peer_errors
+    out.lease_until_ns = lease_until_ns(raft)
+    out.as_of_ns = freshness_as_of(raft, &as_of_index)
     out.listening = raft.listening
     out.faulty = raft.faults.count
     out.faults_found = raft.faults_found
@@ -426,6 +439,7 @@ RAFT_TABLE.number = PROTOCOL_RAFT
 RAFT_TABLE.mode = 1                    # MODE_SUFFIX of storage/wal.pxd
 RAFT_TABLE.step = raft_step
 RAFT_TABLE.status = raft_status
+RAFT_TABLE.standing = raft_standing
 RAFT_TABLE.close = raft_close
 
 

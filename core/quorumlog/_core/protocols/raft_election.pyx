@@ -18,6 +18,7 @@ from quorumlog._core.engine.protocol cimport (
     ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE)
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
 from quorumlog._core.protocols.raft_admission cimport admission_new_term
+from quorumlog._core.protocols.raft_lease cimport lease_binds
 from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns, reads_refuse_all
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard_state
 from quorumlog._core.protocols.raft_replication cimport replication_start
@@ -42,8 +43,8 @@ cdef void election_on_leader_lost(Raft* raft) noexcept nogil:
     still hear the leader, or its next heartbeat, for which there is time, calls it off.
     """
     cdef uint64_t soon_ns
-    if raft.role != ROLE_FOLLOWER or raft.leader == 0:
-        return
+    if raft.role != ROLE_FOLLOWER or raft.leader == 0 or raft.leases:
+        return                         # what it promised to the lease is about time, not about connections
     raft.heard_leader_ns -= min(raft.heard_leader_ns, raft.election_timeout_ns)
     soon_ns = raft.now_ns + 2 * raft.heartbeat_ns + prng_below(&raft.prng, raft.election_timeout_ns)
     raft.election_deadline_ns = min(raft.election_deadline_ns, soon_ns)
@@ -101,7 +102,7 @@ cdef bint heard_leader_recently(const Raft* raft) noexcept nogil:
     """A leader hears itself while its quorum answers (election_check_quorum sees to that)."""
     if mutant(b"leader-not-heard"):
         return False
-    if raft.role == ROLE_LEADER:
+    if raft.role == ROLE_LEADER or lease_binds(raft):
         return True
     return raft.leader != 0 and raft.now_ns - raft.heard_leader_ns < raft.election_timeout_ns
 
@@ -111,6 +112,8 @@ cdef bint heard_leader_recently(const Raft* raft) noexcept nogil:
 cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
     check(raft.role != ROLE_LEADER, b"Q-RAFT-43 a leader does not campaign")
     election_reset_timer(raft)
+    if lease_binds(raft):
+        return                         # the timer was set before the promise
     if raft.term >= number_max():
         return                         # a peer has spent the terms: nothing is left to campaign in
     if election_barred(raft) and not mutant(b"campaign-while-faulty"):
@@ -252,7 +255,7 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         if heard_leader_recently(raft):
             return
         take_term(raft, out, message.term, message.sender if granted else 0)
-    elif granted and raft.vote == 0 and raft.leader == 0:
+    elif granted and raft.vote == 0 and raft.leader == 0 and not lease_binds(raft):
         election_follow(raft, out, 0)              # from a pre-vote or a tail round
         raft_save_hard_state(raft, out, raft.term, message.sender)
     else:

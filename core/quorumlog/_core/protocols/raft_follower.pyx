@@ -20,13 +20,15 @@ from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport ROLE_FOLLOWER, ROLE_LEADER
 from quorumlog._core.protocols.raft_admission cimport admission_ask
 from quorumlog._core.protocols.raft_election cimport election_follow, election_reset_timer
+from quorumlog._core.protocols.raft_freshness cimport freshness_answer, freshness_on_heartbeat
+from quorumlog._core.protocols.raft_lease cimport lease_promise_ns
 from quorumlog._core.protocols.raft_reads cimport reads_on_leader_heard
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_write, raft_write_truncate
 from quorumlog._core.protocols.raft_replication cimport replication_batch_end, replication_commit_to
 from quorumlog._core.protocols.raft_repair cimport repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND_REPLY, RAFT_HEARTBEAT_REPLY, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields,
-    Raft, number_max)
+    HeartbeatReplyFields, Raft, number_max)
 from quorumlog._core.protocols.raft_tail cimport tail_after_append, tail_before_append
 from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, Batch, batch_last
 
@@ -66,16 +68,19 @@ cdef void learn_commit(Raft* raft, index_t commit, index_t known) noexcept nogil
 cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
     cdef const HeartbeatFields* fields = <const HeartbeatFields*>message.fields
     cdef Message* reply
-    cdef HeartbeatFields* said
+    cdef HeartbeatReplyFields* said
     if not acknowledge_leader(raft, out, message.sender):
         return False
     learn_commit(raft, fields.commit, raft.verified)
+    freshness_on_heartbeat(raft, fields)
     reply = raft_message(raft, out, RAFT_HEARTBEAT_REPLY, message.sender)
-    said = <HeartbeatFields*>reply.fields
+    said = <HeartbeatReplyFields*>reply.fields
     said.round = fields.round
-    said.commit = raft.verified
+    said.verified = raft.verified
     said.sent_ns = fields.sent_ns
     said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
+    said.holds_ns = lease_promise_ns(raft)
+    freshness_answer(raft, said)
     if raft.listening:
         admission_ask(raft, out)
     return True

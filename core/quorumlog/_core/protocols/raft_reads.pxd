@@ -3,6 +3,7 @@
 from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
+from quorumlog._core.engine.protocol cimport Event
 from quorumlog._core.protocols.raft_state cimport Raft
 
 from libc.stdint cimport uint64_t
@@ -14,7 +15,7 @@ cdef void reads_confirm(Raft* raft, Outbox* out) noexcept nogil
 # Leader: when a commit quorum, oneself included, was last heard.
 cdef uint64_t reads_quorum_heard_ns(const Raft* raft) noexcept nogil
 # EVENT_READ, in any role.
-cdef void reads_propose(Raft* raft, Outbox* out, uint64_t read) noexcept nogil
+cdef void reads_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil
 # Leader: a follower asks.
 cdef void reads_on_request(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # Follower: the leader answers.

@@ -15,8 +15,10 @@ from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_read
-from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, READ_BY_ROUND, ROLE_LEADER, Event
 from quorumlog._core.engine.quorum cimport acked_index
+from quorumlog._core.protocols.raft_freshness cimport freshness_read, freshness_say
+from quorumlog._core.protocols.raft_lease cimport lease_held
 from quorumlog._core.protocols.raft_records cimport raft_message
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_HEARTBEAT, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, ForwardedRead, HeartbeatFields,
@@ -41,6 +43,7 @@ cdef void reads_begin_round(Raft* raft, Outbox* out) noexcept nogil:
         # Never beyond what this peer is known to hold (A-R2); it checks again for itself.
         fields.commit = min(raft.commit, raft.progress[slot].match)
         fields.sent_ns = raft.now_ns
+        freshness_say(raft, &raft.progress[slot], fields)
         raft.commit_sent[slot] = max(raft.commit_sent[slot], fields.commit)
 
 
@@ -129,37 +132,57 @@ cdef void reads_on_request(Raft* raft, Outbox* out, const Message* message) noex
     cdef const ReadIndexFields* asked = <const ReadIndexFields*>message.fields
     if raft.role != ROLE_LEADER:
         answer(raft, out, message.sender, asked.request, 0, ERR_NOT_LEADER)
+    elif asked.by_lease != 0 and lease_held(raft):
+        answer(raft, out, message.sender, asked.request, raft.commit, OK)
     elif not add_pending(raft, out, asked.request, message.sender):
         answer(raft, out, message.sender, asked.request, 0, ERR_OVERLOADED)
 
 
 # The follower's side
 
+cdef ForwardedRead* forwarded_at(Raft* raft, uint64_t place) noexcept nogil:
+    return &raft.forwarded[(raft.forwarded_head + place) & (PENDING_READS_MAX - 1)]
+
+
 cdef void send_request(Raft* raft, Outbox* out) noexcept nogil:
-    """One request for all forwarded reads so far."""
+    """One request for all forwarded reads so far; by lease only if that is good enough for each."""
     cdef Message* message = raft_message(raft, out, RAFT_READ_INDEX, raft.leader)
     cdef ReadIndexFields* fields = <ReadIndexFields*>message.fields
+    cdef uint64_t place = 0
+    while place < raft.forwarded_count and forwarded_at(raft, place).by_lease:
+        place += 1
     raft.request += 1
     raft.request_sent_ns = raft.now_ns
     fields.request = raft.request
+    fields.by_lease = place == raft.forwarded_count
 
 
-cdef void reads_propose(Raft* raft, Outbox* out, uint64_t read) noexcept nogil:
+cdef void propose_here(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
+    if event.read_kind == READ_BY_LEASE and lease_held(raft):
+        outbox_read(out, event.read, raft.commit, OK)
+    elif not add_pending(raft, out, event.read, 0):
+        outbox_read(out, event.read, 0, ERR_OVERLOADED)
+
+
+cdef void reads_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef ForwardedRead* forwarded
+    if event.read_kind == READ_AS_OF:
+        freshness_read(raft, out, event.read)
+        return
     if raft.role == ROLE_LEADER:
-        if not add_pending(raft, out, read, 0):
-            outbox_read(out, read, 0, ERR_OVERLOADED)
+        propose_here(raft, out, event)
         return
     if raft.leader == 0:
-        outbox_read(out, read, 0, ERR_NOT_LEADER)
+        outbox_read(out, event.read, 0, ERR_NOT_LEADER)
         return
     if raft.forwarded_count == PENDING_READS_MAX:
-        outbox_read(out, read, 0, ERR_OVERLOADED)
+        outbox_read(out, event.read, 0, ERR_OVERLOADED)
         return
-    forwarded = &raft.forwarded[(raft.forwarded_head + raft.forwarded_count) & (PENDING_READS_MAX - 1)]
-    forwarded.read = read
+    forwarded = forwarded_at(raft, raft.forwarded_count)
+    forwarded.read = event.read
     forwarded.request = raft.request + 1
     forwarded.expires_ns = raft.now_ns + 2 * raft.election_timeout_ns
+    forwarded.by_lease = event.read_kind != READ_BY_ROUND
     raft.forwarded_count += 1
     if raft.request_answered == raft.request:
         send_request(raft, out)

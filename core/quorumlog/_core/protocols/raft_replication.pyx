@@ -21,11 +21,13 @@ from quorumlog._core.engine.progress cimport (
     progress_to_stream)
 from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_STREAM, ROLE_LEADER, Event
 from quorumlog._core.engine.quorum cimport acked_index
+from quorumlog._core.protocols.raft_freshness cimport freshness_on_answer
+from quorumlog._core.protocols.raft_lease cimport lease_on_answer
 from quorumlog._core.protocols.raft_reads cimport reads_begin_round, reads_confirm
 from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, raft_write
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
-    RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields, Raft, slot_bit)
+    RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft, slot_bit)
 from quorumlog._core.storage.batch cimport (
     IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
 
@@ -63,6 +65,7 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.commit_wanted[slot] = 0
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
+    raft.lease_broken = False
     raft.term_first = raft.log.last + 1
     # Section 8: "each leader commits a blank no-op entry into the log at the start of its term".
     blank = raft_blank(raft)
@@ -317,7 +320,7 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
 
 cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
                                          const Message* message) noexcept nogil:
-    cdef const HeartbeatFields* reply = <const HeartbeatFields*>message.fields
+    cdef const HeartbeatReplyFields* reply = <const HeartbeatReplyFields*>message.fields
     cdef Progress* p = &raft.progress[slot]
     cdef uint64_t patience_ns = raft.election_timeout_ns // 2
     if reply.round > raft.round or reply.sent_ns > raft.now_ns:
@@ -325,6 +328,8 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     raft.peer_listening[slot] = reply.listening != 0
     if not raft.peer_listening[slot]:
         p.round_acked = max(p.round_acked, reply.round)
+        lease_on_answer(raft, p, reply)
+        freshness_on_answer(raft, p, reply)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
         if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):
@@ -334,13 +339,13 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
             pass
         elif p.in_flight_count > 0:
             # Sent long before this heartbeat and still not there: lost, not slow to sync.
-            if (p.in_flight[p.in_flight_head].last > reply.commit
+            if (p.in_flight[p.in_flight_head].last > reply.verified
                     and p.in_flight[p.in_flight_head].sent_ns + patience_ns <= reply.sent_ns):
                 progress_to_probe(p, p.match + 1)
             # There, but not acknowledged: the answer may be lost.  Ask again for it.
             elif p.in_flight[p.in_flight_head].sent_ns + 2 * patience_ns <= reply.sent_ns:
                 progress_to_probe(p, p.match + 1)
-        elif reply.commit < p.match:
+        elif reply.verified < p.match:
             progress_to_probe(p, p.match + 1)      # restarted: it doesn't know yet that its log agrees
         elif raft.counted[slot] < p.match:
             progress_to_probe(p, p.match + 1)      # it withheld something: ask whether it still does

@@ -5,6 +5,8 @@ outbox until the hard state that holds it is flushed (raft_records.pyx sees to i
 The modules, from the bottom:
 
     raft_records      the protocol's own records and messages
+    raft_lease        promises of peers, and what the leader answers alone while they last
+    raft_freshness    how old what a node knows may be
     raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
     raft_replication  the leader: propose, send, acknowledge, commit
     raft_repair       bad batches of the own log: whom to ask, what to take
@@ -75,12 +77,23 @@ cdef struct AppendReplyFields:
     term_t hint_term               # and the term there
     index_t withheld               # accepted: the last so many entries before `match` don't count as acknowledged
 
-# RAFT_HEARTBEAT and its reply
+# RAFT_HEARTBEAT
 cdef struct HeartbeatFields:
     uint64_t round
-    index_t commit                 # the reply: how far the log is known to agree with the leader's
-    uint64_t sent_ns               # the leader's clock, echoed
-    uint64_t listening             # the reply: it confirms nothing
+    index_t commit                 # never beyond what this peer is known to hold
+    uint64_t sent_ns               # the leader's clock
+    uint64_t mark                  # of the peer's newest answer, echoed; 0: none yet
+    uint64_t age_ns                # how long ago the leader was sure to lead
+    index_t newest                 # the leader's commit index
+
+# RAFT_HEARTBEAT_REPLY
+cdef struct HeartbeatReplyFields:
+    uint64_t round
+    index_t verified               # how far the log is known to agree with the leader's
+    uint64_t sent_ns               # echoed
+    uint64_t listening             # it confirms nothing
+    uint64_t mark                  # to be echoed
+    uint64_t holds_ns              # so long, by its clock, it helps nobody else to be elected; 0: no promise
 
 # RAFT_COMMIT
 cdef struct CommitFields:
@@ -91,6 +104,7 @@ cdef struct ReadIndexFields:
     uint64_t request               # numbered by the asking node, echoed
     index_t index
     uint64_t status
+    uint64_t by_lease              # the leader may answer by its lease
 
 cdef enum:
     FETCH_IDENTIFIED = 1           # index is the batch's first and body_crc its checksum
@@ -133,6 +147,7 @@ cdef struct ForwardedRead:
     uint64_t read
     uint64_t request               # the request that covers it, or any later one
     uint64_t expires_ns
+    bint by_lease
 
 cdef struct Raft:
     # Options
@@ -196,6 +211,18 @@ cdef struct Raft:
     uint64_t request               # newest READ_INDEX sent
     uint64_t request_answered
     uint64_t request_sent_ns
+
+    # Leases (raft_lease.pyx)
+    bint leases
+    uint64_t lease_share_ppm
+    bint lease_broken              # for the rest of the term
+
+    # Bounded staleness (raft_freshness.pyx)
+    uint64_t mark                  # of the newest answer to a heartbeat
+    uint64_t mark_ns               # when it was first said
+    bint mark_echoed
+    uint64_t as_of_ns              # all that was acknowledged before, by this node's clock, ...
+    index_t as_of_index            # ... lies at or below this
 
     # A tail that recovery could not prove (raft_tail.pyx)
     index_t unproved_last

@@ -43,6 +43,7 @@ cdef struct Apply:
     atomic_u32 waiters
     atomic_ptr notices             # of event loops that wait for `applied` to move
     Sessions sessions              # the applying thread's
+    atomic_u64 session_count       # of it, for others
     uint64_t session               # of the proposals made here
     atomic_ptr* receipts           # by sequence: reactor -> applying thread
     atomic_u64 settled             # own sequences up to here are settled

@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.atomics cimport (
     add_u32, add_u64, exchange_ptr, fence, futex_wait, futex_wake, load_ptr, load_u32, load_u64,
-    store_u32, store_u64, sub_u32, sub_u64)
+    store_u32, store_u64, store_u64_relaxed, sub_u32, sub_u64)
 from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
@@ -157,6 +157,7 @@ cdef void apply_done(Apply* apply) noexcept nogil:
             store_u32(&apply.rewind, REWIND_GAP)
         elif apply.admission == ADMIT_EXPIRED:
             store_u32(&apply.rewind, REWIND_EXPIRED)
+    store_u64_relaxed(&apply.session_count, apply.sessions.count)
     store_u64(&apply.applied, batch_last(batch))
     batch_drop(batch)
     fence()

@@ -12,7 +12,7 @@ from quorumlog._core.engine.outbox cimport Fetch, Outbox, outbox_clear
 from quorumlog._core.engine.protocol cimport EVENT_FETCHED, EVENT_FLUSHED, EVENT_PROPOSE, EVENT_TIME
 from quorumlog._core.runtime.apply cimport apply_commit, apply_offer
 from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED, TICKET_DONE, Ticket
-from quorumlog._core.runtime.reads cimport Read, reads_answered
+from quorumlog._core.runtime.reads cimport reads_answered
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read, wal_repair
@@ -141,8 +141,7 @@ cdef void answer_reads(Node* node, HostedGroup* hosted, Outbox* out) noexcept no
     cdef uint32_t i
     cdef bint to_applying = False
     for i in range(out.read_count):
-        to_applying |= reads_answered(&hosted.reads, <Read*>out.reads[i].read, out.reads[i].index,
-                                      out.reads[i].status, node.now_ns)
+        to_applying |= reads_answered(&hosted.reads, &out.reads[i], node.now_ns)
     if to_applying:
         wake_applier(node)
 

@@ -9,6 +9,7 @@ from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
 from quorumlog._core.engine.message cimport Message, message_drop_batches
 from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
 from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
+from quorumlog._core.runtime.control cimport control_start, control_stop
 from quorumlog._core.runtime.dispatch cimport ticket_done
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
 from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
@@ -162,6 +163,8 @@ cdef int open_threads(Node* node, const NodeOptions* options) noexcept nogil:
     if status == OK:
         status = reactor_start(node)
     if status == OK:
+        status = control_start(node, node.path, &node.control)
+    if status == OK:
         status = scrubber_start(&node.scrubber, node.wal, options.scrub_bytes_per_s, wake_for_scrub, node)
     return status
 
@@ -171,7 +174,14 @@ cdef void wake_for_scrub(void* context) noexcept nogil:
 
 
 cdef int open_memory(Node* node, const NodeOptions* options) noexcept nogil:
+    cdef uint32_t i
     node.lock_fd = -1
+    node.segment_bytes = options.segment_bytes
+    node.pinned_bytes = options.pinned_bytes
+    node.peer_count = options.peer_count
+    for i in range(options.peer_count):
+        node.peers[i] = options.peers[i]
+        memcpy(node.peer_names[i], options.peer_names[i], 64)
     memcpy(node.path, options.path, sizeof(node.path))
     node.event_source.ready = on_event
     node.event_source.self = node
@@ -229,6 +239,8 @@ cdef void close_fd(int fd) noexcept nogil:
 cdef void node_stop(Node* node) noexcept nogil:
     cdef uint32_t i
     scrubber_stop(&node.scrubber)
+    control_stop(node.control)       # while the reactor can still answer it
+    node.control = NULL
     reactor_stop(node)
     fail_commands(node)
     for i in range(node.group_count):

@@ -7,12 +7,14 @@ it through intakes, reads and commands; applying threads through `Apply` and `Re
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
 from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.explain cimport FINDINGS_MAX, Finding
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Fetch, Outbox
 from quorumlog._core.engine.protocol cimport GroupStatus, Protocol
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.runtime.apply cimport Apply
+from quorumlog._core.runtime.control cimport Control
 from quorumlog._core.runtime.intake cimport Intake
 from quorumlog._core.runtime.reads cimport Reads
 from quorumlog._core.runtime.scrubber cimport Scrubber
@@ -45,11 +47,20 @@ cdef enum CommandKind:
     COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
+    COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
+    COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
+    COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
     node_t node
     uint64_t incarnation
+
+# Why a group's commit does or doesn't move, as its node sees it.
+cdef struct GroupExplanation:
+    GroupStatus status
+    uint32_t count
+    Finding findings[FINDINGS_MAX]
 
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
@@ -149,6 +160,12 @@ cdef struct Node:
     thread_t thread
     bint started
     Scrubber scrubber
+    Control* control
+    uint64_t segment_bytes
+    uint64_t (*pinned_bytes)() noexcept nogil
+    uint32_t peer_count
+    node_t peers[NODES_MAX]
+    char peer_names[NODES_MAX][64]
     uint64_t scrub_faults
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
@@ -157,8 +174,10 @@ cdef struct Node:
     uint32_t held_capacity
     wsn_t flushed
     uint32_t writes_in_flight
+    uint64_t disk_since_ns         # something is in flight, and since then nothing was completed; 0: nothing is
     uint64_t now_ns
     uint64_t starved_ns            # when to look for a ready segment again; 0: one is ready
+    uint64_t starved_since_ns      # 0: a segment is ready
     uint64_t mark_ns               # when an idle writer appends a mark; 0: nothing to say
     uint64_t turns
     uint64_t wakes
@@ -170,6 +189,7 @@ cdef struct NodeOptions:
     uint16_t listen_port
     uint32_t peer_count
     node_t peers[NODES_MAX]
+    char peer_names[NODES_MAX][64]
     char peer_hosts[NODES_MAX][64]
     uint16_t peer_ports[NODES_MAX]
     uint64_t segment_bytes
@@ -181,3 +201,4 @@ cdef struct NodeOptions:
     uint64_t memory_bytes          # of the reactor's pool
     uint64_t send_queue_bytes_max
     uint64_t seed
+    uint64_t (*pinned_bytes)() noexcept nogil      # held by views, of the whole process

@@ -13,13 +13,15 @@ from quorumlog._core.base.status cimport (
 from quorumlog._core.base.types cimport GROUPS_MAX
 from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
-    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, Event, GroupStatus)
+    EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, READ_BY_ROUND, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
+from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
-    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    LOG_CACHE_BYTES, HostedGroup, NodeStatus, Readmission, Ticket)
+    APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
+    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus,
+    Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -28,6 +30,7 @@ from quorumlog._core.runtime.proposals cimport (
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
 from quorumlog._core.runtime.reads cimport (
     Read, reads_asked, reads_deadline, reads_fail, reads_next)
+from quorumlog._core.runtime.survey cimport GroupSurvey, NodeSurvey, survey_group, survey_node
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
     Source, transport_flush, transport_status, transport_time)
@@ -123,6 +126,10 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
     elif message.kind == MESSAGE_FORWARD_REFUSED:
         proposals_refused(node, hosted, message)
     elif message.kind < 100:
+        if message.batch_count == 0:
+            # Later than its arrival, however long this thread stood still: a promise made now is counted from
+            # when the question left (protocols/raft_lease), and a lease must still last when it is used.
+            node.now_ns = monotonic_ns()
         memset(&event, 0, sizeof(Event))
         event.kind = EVENT_MESSAGE
         event.message = message
@@ -148,15 +155,20 @@ cdef void reactor_on_reachable(void* context, node_t peer, bint reachable, uint6
 
 
 cdef void start_reads(Node* node, HostedGroup* hosted) noexcept nogil:
-    """All that were asked since the last turn, as one."""
-    cdef Read* read = reads_next(&hosted.reads, hosted.status.leader != 0, node.now_ns)
+    """All of a kind that were asked since the last turn, as one."""
+    cdef Read* read
     cdef Event event
-    if read == NULL:
-        return
-    memset(&event, 0, sizeof(Event))
-    event.kind = EVENT_READ
-    event.read = <uint64_t>read
-    group_step(node, hosted, &event)
+    while True:
+        read = reads_next(&hosted.reads, hosted.status.leader != 0, node.now_ns)
+        if read == NULL:
+            return
+        if read.wanted.kind != READ_BY_ROUND:
+            node.now_ns = monotonic_ns()     # later than the calls, however long this thread stood still
+        memset(&event, 0, sizeof(Event))
+        event.kind = EVENT_READ
+        event.read = <uint64_t>read
+        event.read_kind = read.wanted.kind
+        group_step(node, hosted, &event)
 
 
 cdef void refuse_reads(Node* node) noexcept nogil:
@@ -200,13 +212,14 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     return OK
 
 
-cdef void node_status(Node* node, NodeStatus* status) noexcept nogil:
+cdef void reactor_status(Node* node, NodeStatus* status) noexcept nogil:
     cdef GroupStatus group
     cdef uint32_t i
     wal_status(node.wal, &status.wal)
     transport_status(node.transport, &status.transport)
     status.writer_kind = writer_kind(node.writer)
     status.failure = <int>load_u32(&node.failure)
+    status.boot = node.report.boot
     status.turns = node.turns
     status.wakes = node.wakes
     status.held_messages = node.held_count
@@ -225,9 +238,15 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
     cdef HostedGroup* hosted = <HostedGroup*>ticket.subject
     cdef int status = OK
     if ticket.kind == COMMAND_NODE_STATUS:
-        node_status(node, <NodeStatus*>ticket.answer)
+        reactor_status(node, <NodeStatus*>ticket.answer)
     elif ticket.kind == COMMAND_GROUP_STATUS:
         hosted.protocol.status(hosted.state, <GroupStatus*>ticket.answer)
+    elif ticket.kind == COMMAND_EXPLAIN:
+        group_explain(node, hosted, <GroupExplanation*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_NODE:
+        survey_node(node, <NodeSurvey*>ticket.answer)
+    elif ticket.kind == COMMAND_SURVEY_GROUP:
+        status = survey_group(node, <GroupSurvey*>ticket.answer)
     elif load_u32(&node.failure):
         status = <int>load_u32(&node.failure)
     elif ticket.kind == COMMAND_ADD_GROUP:
@@ -264,6 +283,8 @@ cdef bint collect_writes(Node* node) noexcept nogil:
         node.writes_in_flight -= 1
         if wal_complete(node.wal, number, error) != OK:
             reactor_fail(node, ERR_NO_SPACE if error == ENOSPC else ERR_IO)
+    if any_done:
+        node.disk_since_ns = node.now_ns if node.writes_in_flight else 0
     if any_done and not load_u32(&node.failure):
         node.mark_ns = node.now_ns + MARK_DELAY_NS
         node_flushed(node)
@@ -280,13 +301,18 @@ cdef void plan_writes(Node* node) noexcept nogil:
             # Filling a file here would stall heartbeats: the preparing thread does it, we look again.
             writer_prepare(node.writer)
             node.starved_ns = node.now_ns + SPARE_POLL_NS
+            if node.starved_since_ns == 0:
+                node.starved_since_ns = node.now_ns
             break
+        node.starved_since_ns = 0
         status = wal_plan(node.wal, &plan, mark)
         if status == ERR_AGAIN:
             break
         if status != OK:
             reactor_fail(node, status)
             return
+        if node.writes_in_flight == 0:
+            node.disk_since_ns = node.now_ns
         node.writes_in_flight += 1
         writer_submit(node.writer, &plan)
     if mark:

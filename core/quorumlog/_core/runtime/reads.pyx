@@ -4,9 +4,11 @@ from quorumlog._core.base.atomics cimport (
     add_u32, cas_ptr, exchange_ptr, fence, futex_wait, futex_wake, load_ptr, load_u32, store_u32, sub_u32)
 from quorumlog._core.base.bell cimport notice_ring
 from quorumlog._core.base.checks cimport check
-from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.status cimport ERR_NOT_LEADER, ERR_OVERLOADED, ERR_STALE, OK
+from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, READ_BY_ROUND, READ_KINDS
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 cdef enum:
     RETRY_NS = 1000000             # a refused read is not handed over again before
@@ -15,11 +17,11 @@ cdef enum:
 
 # One read
 
-cdef Read* read_new(bint barrier, void* owner) noexcept nogil:
+cdef Read* read_new(Wanted wanted, void* owner) noexcept nogil:
     cdef Read* read = <Read*>calloc(1, sizeof(Read))
     if read != NULL:
         store_u32(&read.references, 1)
-        read.barrier = barrier
+        read.wanted = wanted
         read.owner = owner
     return read
 
@@ -143,7 +145,7 @@ cdef bint reads_ask(Reads* reads, Read* read) noexcept nogil:
 
 
 cdef bint reads_ask_stale(Reads* reads, Read* read) noexcept nogil:
-    check(not read.barrier, b"Q-READ-02 a barrier is confirmed")
+    check(not read.wanted.barrier, b"Q-READ-02 a barrier is confirmed")
     if not admit(reads, read):
         return False
     store_u32(&read.state, READ_CONFIRMED)
@@ -157,9 +159,22 @@ cdef bint reads_asked(Reads* reads) noexcept nogil:
 
 # The reactor
 
-cdef void let_go(Reads* reads) noexcept nogil:
-    """Without a leader nothing else would ever end what nobody waits for."""
-    cdef Read* read = take_all(&reads.waiting)
+cdef void sort_asked(Reads* reads) noexcept nogil:
+    """What was asked since the last look, oldest first, each to its kind."""
+    cdef ReadList asked
+    cdef Read* read
+    cdef Read* following
+    memset(&asked, 0, sizeof(ReadList))
+    take_stack(&reads.asked, &asked)
+    read = asked.first
+    while read != NULL:
+        following = read.next
+        append(&reads.waiting[read.wanted.kind], read)
+        read = following
+
+
+cdef void let_go_of(Reads* reads, ReadList* waiting) noexcept nogil:
+    cdef Read* read = take_all(waiting)
     cdef Read* following
     while read != NULL:
         following = read.next
@@ -167,14 +182,36 @@ cdef void let_go(Reads* reads) noexcept nogil:
             publish(reads, read, ERR_NOT_LEADER)
             wake(read)
         else:
-            append(&reads.waiting, read)
+            append(waiting, read)
         read = following
 
 
+cdef void let_go(Reads* reads) noexcept nogil:
+    """Without a leader nothing else would ever end what nobody waits for."""
+    let_go_of(reads, &reads.waiting[<int>READ_BY_ROUND])
+    let_go_of(reads, &reads.waiting[<int>READ_BY_LEASE])
+
+
+cdef Read* hand_over(Reads* reads, ReadList* waiting) noexcept nogil:
+    cdef Read* read = take_all(waiting)
+    read.before = NULL
+    read.behind = reads.under_way
+    if reads.under_way != NULL:
+        reads.under_way.before = read
+    reads.under_way = read
+    return read
+
+
+cdef bint need_a_leader(const Reads* reads) noexcept nogil:
+    return (reads.waiting[<int>READ_BY_ROUND].first != NULL
+            or reads.waiting[<int>READ_BY_LEASE].first != NULL)
+
+
 cdef Read* reads_next(Reads* reads, bint leader_known, uint64_t now_ns) noexcept nogil:
-    cdef Read* read
-    take_stack(&reads.asked, &reads.waiting)
-    if reads.waiting.first == NULL:
+    sort_asked(reads)
+    if reads.waiting[<int>READ_AS_OF].first != NULL:
+        return hand_over(reads, &reads.waiting[<int>READ_AS_OF])
+    if not need_a_leader(reads):
         return NULL
     if not leader_known:
         if now_ns >= reads.look_ns:
@@ -185,13 +222,9 @@ cdef Read* reads_next(Reads* reads, bint leader_known, uint64_t now_ns) noexcept
     if reads.held_back and now_ns < reads.look_ns:
         return NULL
     reads.held_back = False
-    read = take_all(&reads.waiting)
-    read.before = NULL
-    read.behind = reads.under_way
-    if reads.under_way != NULL:
-        reads.under_way.before = read
-    reads.under_way = read
-    return read
+    if reads.waiting[<int>READ_BY_LEASE].first != NULL:
+        return hand_over(reads, &reads.waiting[<int>READ_BY_LEASE])
+    return hand_over(reads, &reads.waiting[<int>READ_BY_ROUND])
 
 
 cdef void leave_under_way(Reads* reads, Read* read) noexcept nogil:
@@ -206,54 +239,78 @@ cdef void leave_under_way(Reads* reads, Read* read) noexcept nogil:
 
 cdef void hold_back(Reads* reads, Read* read, int status, uint64_t now_ns) noexcept nogil:
     """Refused: before those that came later, once more in a while."""
-    cdef Read* later = take_all(&reads.waiting)
+    cdef ReadList* waiting = &reads.waiting[read.wanted.kind]
+    cdef Read* later = take_all(waiting)
     cdef Read* following
     while read != NULL:
         following = read.next
         store_u32(&read.refused, <uint32_t>status)
-        append(&reads.waiting, read)
+        append(waiting, read)
         read = following
     while later != NULL:
         following = later.next
-        append(&reads.waiting, later)
+        append(waiting, later)
         later = following
     let_go(reads)
     reads.held_back = True
     reads.look_ns = now_ns + RETRY_NS
 
 
-cdef bint reads_answered(Reads* reads, Read* read, index_t index, int status, uint64_t now_ns) noexcept nogil:
+cdef bint confirm(Reads* reads, Read* read, index_t index) noexcept nogil:
+    """True if the applying thread has it now."""
+    read.index = index
+    if read.wanted.barrier:
+        publish(reads, read, OK)
+        wake(read)
+        return False
+    store_u32(&read.state, READ_CONFIRMED)
+    push(&reads.confirmed, read)
+    return True
+
+
+cdef bint judge(Reads* reads, Read* read, const ReadReady* ready, uint64_t now_ns) noexcept nogil:
+    """READ_AS_OF: each knows for itself how old it may be."""
+    read.lag_ns = NEVER_HEARD
+    if ready.status == OK:
+        read.lag_ns = now_ns - min(ready.as_of_ns, now_ns)
+    if read.lag_ns <= read.wanted.max_lag_ns:
+        return confirm(reads, read, ready.index)
+    publish(reads, read, ERR_STALE)
+    wake(read)
+    return False
+
+
+cdef bint reads_answered(Reads* reads, const ReadReady* ready, uint64_t now_ns) noexcept nogil:
+    cdef Read* read = <Read*>ready.read
     cdef Read* following
     cdef bint to_applying = False
     leave_under_way(reads, read)
-    if status == ERR_NOT_LEADER or status == ERR_OVERLOADED:
-        hold_back(reads, read, status, now_ns)
+    if ready.status == ERR_NOT_LEADER or ready.status == ERR_OVERLOADED:
+        hold_back(reads, read, ready.status, now_ns)
         return False
-    if status != OK:
-        end_all(reads, read, status)
+    if ready.status != OK and read.wanted.kind != READ_AS_OF:
+        end_all(reads, read, ready.status)
         return False
     while read != NULL:
         following = read.next
-        read.index = index
-        if read.barrier:
-            publish(reads, read, OK)
-            wake(read)
+        if read.wanted.kind == READ_AS_OF:
+            to_applying |= judge(reads, read, ready, now_ns)
         else:
-            store_u32(&read.state, READ_CONFIRMED)
-            push(&reads.confirmed, read)
-            to_applying = True
+            to_applying |= confirm(reads, read, ready.index)
         read = following
     return to_applying
 
 
 cdef uint64_t reads_deadline(const Reads* reads) noexcept nogil:
-    return reads.look_ns if reads.waiting.first != NULL else 0
+    return reads.look_ns if need_a_leader(reads) else 0
 
 
 cdef void reads_fail(Reads* reads, int status) noexcept nogil:
     cdef Read* read
-    take_stack(&reads.asked, &reads.waiting)
-    end_all(reads, take_all(&reads.waiting), status)
+    cdef int kind
+    sort_asked(reads)
+    for kind in range(<int>READ_KINDS):
+        end_all(reads, take_all(&reads.waiting[kind]), status)
     while reads.under_way != NULL:
         read = reads.under_way
         leave_under_way(reads, read)

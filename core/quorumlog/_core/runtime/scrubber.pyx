@@ -39,12 +39,14 @@ cdef bint hand_over(Scrubber* scrubber, const ScrubFault* fault) noexcept nogil:
 cdef int read_stride(Scrubber* scrubber, uint64_t* read_bytes) noexcept nogil:
     """ERR_AGAIN: all that is sealed was read."""
     cdef ScrubFault fault
+    cdef uint64_t before_bytes
     cdef int status = OK
     while read_bytes[0] < STRIDE_BYTES and status != ERR_AGAIN and load_u32(&scrubber.stopping) == 0:
+        before_bytes = read_bytes[0]
         status = scrub_step(&scrubber.scrub, read_bytes, &fault)
+        add_u64_relaxed(&scrubber.scrubbed_bytes, read_bytes[0] - before_bytes)
         if status == ERR_CORRUPT and not hand_over(scrubber, &fault):
             break
-    add_u64_relaxed(&scrubber.scrubbed_bytes, read_bytes[0])
     return status
 
 

@@ -9,11 +9,15 @@ from quorumlog._core.base.bytes cimport put_u32, put_u64, round_up
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_next, prng_seed
-from quorumlog._core.engine.protocol cimport EVENT_PROPOSE, EVENT_READ, Event
-from quorumlog._core.simulation.history cimport OPERATION_READ, OPERATION_WRITE, history_call
+from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.protocol cimport (
+    EVENT_PROPOSE, EVENT_READ, READ_AS_OF, READ_BY_LEASE, READ_BY_ROUND, Event)
+from quorumlog._core.simulation.fault_kinds cimport PROFILE_CLOCKS
+from quorumlog._core.simulation.history cimport OPERATION_LOOK, OPERATION_READ, OPERATION_WRITE, history_call
 from quorumlog._core.simulation.host cimport host_step
+from quorumlog._core.simulation.host_apply cimport host_look
 from quorumlog._core.simulation.host_disk cimport host_plan
-from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS
+from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS, ledger_acked_by
 from quorumlog._core.simulation.marks cimport MARK_GIVEN_UP, mark
 from quorumlog._core.simulation.trace cimport TRACE_PROPOSED, TRACE_READ, trace_note
 from quorumlog._core.simulation.world_state cimport (
@@ -94,26 +98,60 @@ cdef void choose_host(World* world, Client* client) noexcept nogil:
     client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
 
 
+cdef index_t floor_of(World* world, PendingRead* read) noexcept nogil:
+    """What the read has to see."""
+    cdef uint64_t lag_ns
+    if read.kind != READ_AS_OF:
+        return world.ledger.acked_index
+    # Two clocks measured it, each off by at most 5 %.
+    lag_ns = read.max_lag_ns * 9 // 8
+    return ledger_acked_by(world.ledger, world.now_ns - lag_ns) if world.now_ns > lag_ns else 0
+
+
+cdef void draw_read(World* world, PendingRead* read) noexcept nogil:
+    read.kind = READ_BY_ROUND
+    read.max_lag_ns = 0
+    if not world.options.leases:
+        return
+    # How old is too old rests on the same clocks; where they go wrong the lease alone is looked at.
+    if prng_chance(&world.prng, 1, 2) or world.options.profile == PROFILE_CLOCKS:
+        read.kind = READ_BY_LEASE
+    elif prng_chance(&world.prng, 1, 2):
+        read.kind = READ_AS_OF
+        read.max_lag_ns = (1 + prng_below(&world.prng, 20)) * world.options.heartbeat_ns
+
+
+cdef void look_somewhere(World* world, uint32_t number, Host* host, uint32_t key) noexcept nogil:
+    host_look(world, host, history_call(&world.history, number, OPERATION_LOOK, key, 0, world.now_ns))
+
+
 cdef void read_somewhere(World* world, uint32_t number) noexcept nogil:
     cdef Host* host = &world.hosts[prng_below(&world.prng, world.options.node_count)]
+    cdef uint32_t key = <uint32_t>prng_below(&world.prng, world.options.keys)
     cdef PendingRead* read
     cdef Event event
     if not host.up or host.paused_until_ns > world.now_ns:
+        return
+    if prng_chance(&world.prng, 1, 8):
+        look_somewhere(world, number, host, key)
         return
     world.read_next += 1
     read = &world.reads[world.read_next % READS_MAX]
     read.number = world.read_next
     read.host = host.number
     read.incarnation = host.incarnation
-    read.at_least = world.ledger.acked_index
     read.answered = False
     read.index = 0
-    read.operation = history_call(&world.history, number, OPERATION_READ,
-                                  <uint32_t>prng_below(&world.prng, world.options.keys), 0, world.now_ns)
+    read.asked_ns = world.now_ns
+    draw_read(world, read)
+    read.at_least = floor_of(world, read)
+    read.operation = history_call(&world.history, number,
+                                  OPERATION_LOOK if read.kind == READ_AS_OF else OPERATION_READ, key, 0, world.now_ns)
     trace_note(&world.trace, world.now_ns, TRACE_READ, host.number, 0, read.operation, number, 0, 0)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_READ
     event.read = read.number
+    event.read_kind = read.kind
     host_step(world, host, &event)
     host_plan(world, host)
 

@@ -53,3 +53,4 @@ cdef enum Profile:
     PROFILE_REFERENCE = 2          # the load that speed is stated for; none off
     PROFILE_BEYOND = 3             # the atlas is exceeded: a clean stop is the right end
     PROFILE_QUIET = 4              # no faults
+    PROFILE_CLOCKS = 5             # leases, and clocks beyond the bound that they rest on: stale reads are right

@@ -11,6 +11,7 @@ from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
     FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_SYNC_ERROR, FAULT_WIPE,
     FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
+    PROFILE_CLOCKS,
 )
 from quorumlog._core.simulation.host cimport host_clock_ns
 from quorumlog._core.simulation.host_apply cimport host_compact
@@ -21,7 +22,7 @@ from quorumlog._core.simulation.marks cimport (
     MARK_REPLAYED, MARK_SECOND_CRASH, mark,
 )
 from quorumlog._core.simulation.network cimport (
-    network_be_kind, network_bridge, network_clog, network_heal, network_one_way, network_partition,
+    network_be_kind, network_bridge, network_clog, network_heal, network_isolate, network_one_way, network_partition,
 )
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FAULT, OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add,
@@ -153,6 +154,11 @@ cdef void break_links(World* world, int kind) noexcept nogil:
     else:
         network_clog(&world.network, world.now_ns + prng_below(&world.prng, 3 * timeout_ns), &world.prng)
         return
+    notice_cuts(world)
+
+
+cdef void notice_cuts(World* world) noexcept nogil:
+    cdef uint64_t timeout_ns = world.options.election_timeout_ns
     tell_reachable(world, 50)
     if not world.mending:
         world.mending = True
@@ -196,14 +202,16 @@ cdef void fail_disk(World* world, Host* host, int kind) noexcept nogil:
 cdef void jump_clock(World* world, Host* host) noexcept nogil:
     """Wall time goes either way; the monotonic clock of a node that slept goes on ahead."""
     cdef uint64_t far_ns = 1 + prng_below(&world.prng, 6 * world.options.election_timeout_ns)
-    if prng_chance(&world.prng, 1, 2):
+    cdef bint bound = world.options.leases and world.options.profile != PROFILE_CLOCKS
+    if not bound and prng_chance(&world.prng, 1, 2):
         host.clock_offset_ns += far_ns
     else:
         host.wall_offset_ns += far_ns - 3 * world.options.election_timeout_ns
 
 
 cdef void freeze_clock(World* world, Host* host) noexcept nogil:
-    cdef uint64_t span_ns = prng_below(&world.prng, 5 * world.options.election_timeout_ns)
+    cdef uint64_t timeouts = 15 if world.options.profile == PROFILE_CLOCKS else 5
+    cdef uint64_t span_ns = prng_below(&world.prng, timeouts * world.options.election_timeout_ns)
     if host.frozen_until_ns > world.now_ns:
         return
     if host.up and host.status.role == ROLE_LEADER:
@@ -328,6 +336,11 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         jump_clock(world, host)
     else:
         check2(kind == FAULT_CLOCK_FREEZE, b"Q-FAULT-01 a drawn fault is carried out", kind, 0)
+        if world.options.profile == PROFILE_CLOCKS and leading_host(world) != NULL:
+            # What a lease must not meet: a leader that is cut off while its clock stands still.
+            host = leading_host(world)
+            network_isolate(&world.network, host.number)
+            notice_cuts(world)
         freeze_clock(world, host)
 
 

@@ -10,7 +10,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum OperationKind:
     OPERATION_WRITE = 1
-    OPERATION_READ = 2
+    OPERATION_READ = 2         # linearizable
+    OPERATION_LOOK = 3         # may be old: only what nobody had written yet it can't see
 
 cdef struct Operation:
     uint32_t client

@@ -106,8 +106,16 @@ cdef bint cluster_zone(const Operation** cluster, uint32_t count, Zone* zone, ui
         culprit[0] = 0
         if first.value != 0:
             return False               # nobody wrote it
+        if first.kind == OPERATION_LOOK:
+            zone.low = 0               # looks alone: nothing that has a place
+            return True
         ends_first = 0                 # the value before all writes: written before all time
     for i in range(1 if first.kind == OPERATION_WRITE else 0, count):
+        if cluster[i].kind == OPERATION_LOOK:
+            if first.kind == OPERATION_WRITE and cluster[i].return_ns < first.call_ns:
+                culprit[0] = i
+                return False           # seen before it was written
+            continue
         if cluster[i].kind == OPERATION_WRITE:
             culprit[0] = i
             return False               # two writes of one value: not a history of ours
@@ -145,6 +153,12 @@ cdef bint zones_fit(Zone* zones, uint32_t count, uint32_t* culprit) noexcept nog
     return True
 
 
+cdef bint has_place(const Operation** cluster, uint32_t count) noexcept nogil:
+    """Not if it is looks alone, or an unanswered write that nothing but looks saw: those may be anywhere."""
+    return cluster[0].kind != OPERATION_LOOK and (
+        cluster[0].return_ns != 0 or (count > 1 and cluster[1].kind == OPERATION_READ))
+
+
 cdef bint check_clusters(const History* history, const Operation** sorted, Zone* zones,
                          uint32_t* culprit) noexcept nogil:
     cdef uint32_t begin = 0
@@ -166,7 +180,8 @@ cdef bint check_clusters(const History* history, const Operation** sorted, Zone*
                 culprit[0] = <uint32_t>(sorted[begin + culprit[0]] - history.operations)
                 return False
             zones[used].operation = <uint32_t>(sorted[begin] - history.operations)
-            used += 1
+            if has_place(sorted + begin, end - begin):
+                used += 1
         begin = end
     return zones_fit(zones, used, culprit)
 

@@ -292,7 +292,7 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     take_refusals(world, host)
     take_fetches(world, host)
     for i in range(out.read_count):
-        host_answer_read(world, host, out.reads[i].read, out.reads[i].index, out.reads[i].status)
+        host_answer_read(world, host, &out.reads[i], event.now_ns)
     host.deadline_ns = out.deadline_ns
     outbox_clear(out)
     before.role = host.status.role

@@ -11,7 +11,8 @@ from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport index_t, term_t
 from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
-from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.outbox cimport ReadReady
+from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_GAP, ADMIT_REPEATED, Session, sessions_admit, sessions_last, sessions_open,
 )
@@ -21,8 +22,9 @@ from quorumlog._core.simulation.ledger cimport (
     ledger_compacted, ledger_durable_at, ledger_fail, ledger_read, ledger_restored,
 )
 from quorumlog._core.simulation.marks cimport (
-    MARK_APPLIED_COLD, MARK_COMPACTED, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_FORWARDED, MARK_READ_REFUSED,
-    MARK_READ_WAITED, MARK_REPEATED, mark,
+    MARK_APPLIED_COLD, MARK_COMPACTED, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
+    MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,
+    mark,
 )
 from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_COMPACTED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
@@ -64,7 +66,7 @@ cdef void acknowledge(World* world, Client* client, Host* host, const Batch* bat
     history_return(&world.history, operation, host.number + 1, world.history.operations[operation].value,
                    world.now_ns)
     trace_note(&world.trace, world.now_ns, TRACE_ACKED, host.number, 0, operation, 0, 0, 0)
-    ledger_acked(world.ledger, batch_last(batch))
+    ledger_acked(world.ledger, batch_last(batch), world.now_ns)
 
 
 cdef void answer_client(World* world, Host* host, const Batch* batch, int admission) noexcept nogil:
@@ -142,10 +144,18 @@ cdef bint is_of(const PendingRead* read, const Host* host) noexcept nogil:
 cdef void serve(World* world, Host* host, PendingRead* read) noexcept nogil:
     cdef uint64_t value = host.registers[world.history.operations[read.operation].key]
     world.reads_served += 1
-    ledger_read(world.ledger, host.number, read.index, read.at_least)
+    ledger_read(world.ledger, host.number, read.kind, read.index, read.at_least)
     history_return(&world.history, read.operation, host.number + 1, value, world.now_ns)
     trace_note(&world.trace, world.now_ns, TRACE_SERVED, host.number, 0, read.operation, value, 0, 0)
     read.number = 0
+
+
+cdef void host_look(World* world, Host* host, uint32_t operation) noexcept nogil:
+    if host.applied < world.ledger.acked_index:
+        mark(world.marks, MARK_READ_LOOKED)
+    world.reads_served += 1
+    history_return(&world.history, operation, host.number + 1,
+                   host.registers[world.history.operations[operation].key], world.now_ns)
 
 
 cdef void serve_waiting(World* world, Host* host) noexcept nogil:
@@ -162,20 +172,33 @@ cdef void serve_waiting(World* world, Host* host) noexcept nogil:
             host.reads_waiting += 1
 
 
-cdef void host_answer_read(World* world, Host* host, uint64_t number, index_t index,
-                           int status) noexcept nogil:
-    cdef PendingRead* read = &world.reads[number % READS_MAX]
-    if read.number != number or not is_of(read, host):
-        return
-    if status != OK:
+cdef void mark_confirmed(World* world, Host* host, const PendingRead* read, bint refused) noexcept nogil:
+    if read.kind == READ_AS_OF:
+        mark(world.marks, MARK_READ_TOO_STALE if refused else MARK_READ_BOUNDED)
+    elif refused:
         mark(world.marks, MARK_READ_REFUSED)
+    else:
+        if host.status.role != ROLE_LEADER:
+            mark(world.marks, MARK_READ_FORWARDED)
+        if read.kind == READ_BY_LEASE and read.asked_ns == world.now_ns:
+            mark(world.marks, MARK_READ_BY_LEASE)
+
+
+cdef void host_answer_read(World* world, Host* host, const ReadReady* ready, uint64_t clock_ns) noexcept nogil:
+    cdef PendingRead* read = &world.reads[ready.read % READS_MAX]
+    cdef bint refused
+    if read.number != ready.read or not is_of(read, host):
+        return
+    refused = ready.status != OK
+    if read.kind == READ_AS_OF and not refused:
+        refused = clock_ns - ready.as_of_ns > read.max_lag_ns      # as runtime/reads judges
+    mark_confirmed(world, host, read, refused)
+    if refused:
         read.number = 0
         return
-    if host.status.role != ROLE_LEADER:
-        mark(world.marks, MARK_READ_FORWARDED)
-    read.index = index
+    read.index = ready.index
     read.answered = True
-    if index <= host.applied:
+    if read.index <= host.applied:
         serve(world, host, read)
     else:
         mark(world.marks, MARK_READ_WAITED)

@@ -162,6 +162,8 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     request.election_timeout_ns = world.options.election_timeout_ns
     request.heartbeat_ns = world.options.heartbeat_ns
     request.append_bytes_max = world.options.append_bytes_max
+    request.leases = world.options.leases
+    request.clock_drift_ppm = 1000 * DRIFT_PER_MILLE
     request.seed = prng_next(&world.prng)
     memset(&host.status, 0, sizeof(GroupStatus))
     host.status.unproved_last = request.unproved_last

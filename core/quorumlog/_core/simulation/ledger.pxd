@@ -63,6 +63,11 @@ cdef struct Account:
     term_t promised_term       # binding across restarts
     node_t promised_vote       # in promised_term; 0: none
 
+# Up to which index clients had been told of writes, from when on.
+cdef struct AckedAt:
+    uint64_t at_ns
+    index_t index
+
 cdef struct Ledger:
     char failure[FAILURE_BYTES]        # empty: all is well
     uint32_t node_count
@@ -74,6 +79,9 @@ cdef struct Ledger:
     Committed* committed
     uint32_t committed_count
     uint32_t committed_capacity
+    AckedAt* acked                     # rising
+    uint32_t acked_count
+    uint32_t acked_capacity
     index_t acked_index                # highest index of an entry acknowledged to a client
     uint64_t truncations               # of batches, for what must have happened in a campaign
     uint64_t truncations_long          # of three or more at once
@@ -108,8 +116,11 @@ cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t a
 cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil
 cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil
 # A client was told that its batch, which ends at `last`, is done.
-cdef void ledger_acked(Ledger* ledger, index_t last) noexcept nogil
-cdef void ledger_read(Ledger* ledger, uint32_t node, index_t index, index_t at_least) noexcept nogil
+cdef void ledger_acked(Ledger* ledger, index_t last, uint64_t now_ns) noexcept nogil
+# The highest index that somebody had been told of by then.
+cdef index_t ledger_acked_by(const Ledger* ledger, uint64_t at_ns) noexcept nogil
+# `kind`: ReadKind of engine/protocol.
+cdef void ledger_read(Ledger* ledger, uint32_t node, int kind, index_t index, index_t at_least) noexcept nogil
 # One step of every state machine's hash; the ledger's and the hosts' alike.
 cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
                            uint64_t body_crc) noexcept nogil

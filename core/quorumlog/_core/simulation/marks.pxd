@@ -55,7 +55,12 @@ cdef enum Mark:
     MARK_REPLAYED = 40
     MARK_UNCLOGGED = 41
     MARK_CLOCK_FROZE_LEADER = 42
-    MARKS = 43
+    # Reads of other kinds
+    MARK_READ_BY_LEASE = 43        # answered without a round
+    MARK_READ_BOUNDED = 44
+    MARK_READ_TOO_STALE = 45
+    MARK_READ_LOOKED = 46          # and saw less than was acknowledged
+    MARKS = 47
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -39,6 +39,7 @@ cdef uint32_t network_send(Network* network, uint32_t source, uint32_t target, u
                            uint64_t* arrivals_ns) noexcept nogil
 # Each cuts some links; what is cut already stays so.
 cdef void network_partition(Network* network, Prng* prng) noexcept nogil
+cdef void network_isolate(Network* network, uint32_t node) noexcept nogil
 cdef void network_one_way(Network* network, Prng* prng) noexcept nogil
 cdef void network_bridge(Network* network, Prng* prng) noexcept nogil
 # Some links deliver nothing before `until_ns`, and then all at once.

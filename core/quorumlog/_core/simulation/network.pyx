@@ -89,6 +89,10 @@ cdef void network_partition(Network* network, Prng* prng) noexcept nogil:
         network.cut[b][a] = True
 
 
+cdef void network_isolate(Network* network, uint32_t node) noexcept nogil:
+    cut_between(network, <uint32_t>1 << node)
+
+
 cdef void network_one_way(Network* network, Prng* prng) noexcept nogil:
     cdef uint32_t a = draw_node(network, prng)
     cdef uint32_t b = draw_other(network, a, prng)

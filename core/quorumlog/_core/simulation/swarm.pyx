@@ -6,9 +6,10 @@ cluster uses; nothing else depends on that unit.
 
 from quorumlog._core.base.prng cimport Prng, prng_below, prng_chance, prng_seed
 from quorumlog._core.simulation.fault_kinds cimport (
-    FAULT_BIT_ROT, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS, FAULT_LATE_WRITE, FAULT_LOSS,
-    FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
-    PROFILE_BEYOND, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
+    FAULT_BIT_ROT, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_DELAY, FAULT_DUPLICATION, FAULT_KINDS,
+    FAULT_LATE_WRITE, FAULT_LOSS,
+    FAULT_PARTITION, FAULT_REORDERING, FAULT_REPLAY, FAULT_STALE, FAULT_WIPE, LEVEL_HOT, LEVEL_OFF, LEVEL_RARE,
+    PROFILE_BEYOND, PROFILE_CLOCKS, PROFILE_HOT, PROFILE_QUIET, PROFILE_REFERENCE,
 )
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -86,6 +87,7 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
     options.entries_max = 1 + <uint32_t>prng_below(prng, 4)
     options.keys = 1 + <uint32_t>prng_below(prng, 4)
     options.read_per_cent = 10 + <uint32_t>prng_below(prng, 60) if prng_chance(prng, 2, 3) else 0
+    options.leases = options.profile == PROFILE_CLOCKS or prng_chance(prng, 1, 3)
     options.give_up_per_cent = 25 if prng_chance(prng, 1, 2) else 0
     options.heartbeat_ns = (100 + prng_below(prng, 200)) * MILLISECOND
     # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
@@ -101,6 +103,20 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
         options.fault_ns = 200 * MILLISECOND
 
 
+cdef void draw_clocks(WorldOptions* options, Prng* prng) noexcept nogil:
+    """Leases rest on clocks that drift within a bound, neither stand still nor jump: where there are leases, that
+    is so, and where it is not shows the profile for it."""
+    if options.profile == PROFILE_CLOCKS:
+        options.read_per_cent = 90
+        options.client_ns = 20 * MILLISECOND
+        options.fault_ns = 500 * MILLISECOND
+        options.level[<int>FAULT_CLOCK_FREEZE] = LEVEL_HOT
+        options.level[<int>FAULT_CLOCK_JUMP] = LEVEL_HOT
+        options.level[<int>FAULT_PARTITION] = LEVEL_HOT
+    elif options.leases:
+        options.level[<int>FAULT_CLOCK_FREEZE] = LEVEL_OFF
+
+
 cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     """5 nodes, a heartbeat of 100 ms, 10 client operations a second, a fault every two seconds."""
     options.node_count = 5
@@ -111,6 +127,7 @@ cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     options.entries_max = 1
     options.keys = 4
     options.read_per_cent = 30
+    options.leases = False
     options.heartbeat_ns = 100 * MILLISECOND
     options.client_ns = 200 * MILLISECOND
     options.append_bytes_max = 65536
@@ -131,6 +148,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
         options.fault_ns = (200 + prng_below(&prng, 800)) * MILLISECOND
     elif options.profile == PROFILE_QUIET:
         options.fault_ns = 0
+    draw_clocks(options, &prng)
     if options.safety_ns == 0:
         options.safety_ns = (30 + prng_below(&prng, 20)) * options.election_timeout_ns
     if options.healed_ns == 0:

@@ -53,6 +53,8 @@ cdef struct OpenRequest:
     uint64_t election_timeout_ns
     uint64_t heartbeat_ns
     uint64_t append_bytes_max
+    bint leases
+    uint32_t clock_drift_ppm
     uint64_t seed
     term_t hard_state_term
     node_t vote
@@ -79,6 +81,7 @@ cdef struct WorldOptions:
     uint32_t entries_max               # in a batch
     uint32_t keys                      # registers in use
     uint32_t read_per_cent             # of a client's turns
+    bint leases                        # reads by lease too; clocks keep their bound, but in the profile for that
     uint32_t give_up_per_cent          # of a client's time-outs: it goes on in a new session
     uint64_t safety_ns                 # virtual time with faults
     uint64_t healed_ns                 # and without, in which progress must be made
@@ -176,6 +179,9 @@ cdef struct PendingRead:
     uint64_t incarnation
     index_t at_least           # what was acknowledged when it was asked
     uint32_t operation         # in the history
+    uint8_t kind               # ReadKind
+    uint64_t max_lag_ns        # READ_AS_OF
+    uint64_t asked_ns
     bint answered
     index_t index              # where it may be served, once it is answered
 

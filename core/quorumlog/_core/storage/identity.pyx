@@ -4,9 +4,8 @@ All three are tiny, so they are encoded in one buffer on the stack and written
 with one call.  Buffers that held the token are wiped.
 """
 
-from libc.errno cimport EAGAIN, EDQUOT, EEXIST, ENOENT, ENOSPC
-from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdio cimport snprintf
+from libc.errno cimport EAGAIN, EEXIST
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcpy, memset, strlen
 
 from quorumlog._core.base.bytes cimport (
@@ -17,9 +16,10 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.sha256 cimport wipe_bytes
 from quorumlog._core.base.status cimport (
-    ERR_CORRUPT, ERR_IO, ERR_LOCKED, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_USAGE, OK,
+    ERR_CORRUPT, ERR_LOCKED, ERR_NOT_FOUND, ERR_USAGE, OK,
 )
-from quorumlog._core.storage.files cimport FILE_CREATE, FILE_READ, Files, iovec
+from quorumlog._core.storage.files cimport Files
+from quorumlog._core.storage.whole cimport file_status, join_path, whole_new, whole_read, whole_replace
 
 cdef enum:
     VERSION = 1
@@ -33,20 +33,6 @@ cdef enum:
     PEERS_MAX = NODES_MAX * 4
     PEERS_FILE_BYTES_MAX = PEERS_HEADER_BYTES + 16 * PEERS_MAX
     PATH_BYTES_MAX = 4096
-
-
-cdef int status_of(int64_t result) noexcept nogil:
-    """Of a file call that failed with -errno."""
-    if result == -ENOENT:
-        return ERR_NOT_FOUND
-    if result == -ENOSPC or result == -EDQUOT:
-        return ERR_NO_SPACE
-    return ERR_IO
-
-
-cdef bint join_path(char* out, const char* directory, const char* name) noexcept nogil:
-    cdef int size = snprintf(out, PATH_BYTES_MAX, "%s/%s", directory, name)
-    return 0 < size < PATH_BYTES_MAX
 
 
 cdef bint parent_path(char* out, const char* path) noexcept nogil:
@@ -73,44 +59,6 @@ cdef bint all_zero(const uint8_t* data, size_t size) noexcept nogil:
     for i in range(size):
         seen |= data[i]
     return seen == 0
-
-
-cdef int write_new(Files* files, const char* path, void* data, size_t size) noexcept nogil:
-    """A file that must not be there yet: written and synced, or not left behind."""
-    cdef iovec part
-    cdef int64_t result
-    cdef int fd = files.open(files.self, path, FILE_CREATE)
-    if fd < 0:
-        return ERR_USAGE if fd == -EEXIST else status_of(fd)
-    part.iov_base = data
-    part.iov_len = size
-    result = files.write(files.self, fd, &part, 1, 0)
-    if result >= 0:
-        result = files.sync(files.self, fd)
-    files.close(files.self, fd)
-    if result >= 0:
-        return OK
-    files.remove(files.self, path)
-    return ERR_NO_SPACE if status_of(result) == ERR_NO_SPACE else ERR_IO
-
-
-cdef int read_whole(Files* files, const char* path, uint8_t* data, size_t room, size_t* size) noexcept nogil:
-    """ERR_CORRUPT if it holds more than `room`."""
-    cdef int64_t result
-    cdef int fd = files.open(files.self, path, FILE_READ)
-    if fd < 0:
-        return status_of(fd)
-    result = files.size(files.self, fd)
-    if result > <int64_t>room:
-        files.close(files.self, fd)
-        return ERR_CORRUPT
-    if result >= 0:
-        result = files.read(files.self, fd, data, room, 0)
-    files.close(files.self, fd)
-    if result < 0:
-        return ERR_IO
-    size[0] = <size_t>result
-    return OK
 
 
 # --- Identity -------------------------------------------------------------------------------
@@ -186,20 +134,20 @@ cdef int identity_create(Files* files, const char* path, const Identity* identit
         return ERR_USAGE
     result = files.make_directory(files.self, path)
     if result < 0 and result != -EEXIST:
-        return status_of(result)
+        return file_status(result)
     # Also when it was there: whoever made it may have crashed before the name was durable.
     result = files.sync_directory(files.self, name)
     if result < 0:
-        return status_of(result)
+        return file_status(result)
     if not join_path(name, path, b"identity"):
         return ERR_USAGE
     identity_encode(identity, file)
-    result = write_new(files, name, file, IDENTITY_FILE_BYTES)
+    result = whole_new(files, name, file, IDENTITY_FILE_BYTES)
     wipe_bytes(file, IDENTITY_FILE_BYTES)
     if result != OK:
         return result
     result = files.sync_directory(files.self, path)
-    return OK if result >= 0 else status_of(result)
+    return OK if result >= 0 else file_status(result)
 
 
 cdef int identity_read(Files* files, const char* path, Identity* identity) noexcept nogil:
@@ -210,7 +158,7 @@ cdef int identity_read(Files* files, const char* path, Identity* identity) noexc
     memset(identity, 0, sizeof(Identity))
     if not join_path(name, path, b"identity"):
         return ERR_USAGE
-    result = read_whole(files, name, file, IDENTITY_FILE_BYTES, &size)
+    result = whole_read(files, name, file, IDENTITY_FILE_BYTES, &size)
     if result == OK:
         result = identity_decode(file, identity) if size == IDENTITY_FILE_BYTES else ERR_CORRUPT
     wipe_bytes(file, IDENTITY_FILE_BYTES)
@@ -227,7 +175,7 @@ cdef int identity_lock(Files* files, const char* path, int* fd) noexcept nogil:
     fd[0] = files.lock(files.self, name)
     if fd[0] >= 0:
         return OK
-    return ERR_LOCKED if fd[0] == -EAGAIN else status_of(fd[0])
+    return ERR_LOCKED if fd[0] == -EAGAIN else file_status(fd[0])
 
 
 # --- Peers ----------------------------------------------------------------------------------
@@ -272,7 +220,7 @@ cdef int peers_read(Files* files, const char* path, KnownPeers* peers) noexcept 
     memset(peers, 0, sizeof(KnownPeers))
     if not join_path(name, path, b"peers"):
         return ERR_USAGE
-    result = read_whole(files, name, file, PEERS_FILE_BYTES_MAX, &size)
+    result = whole_read(files, name, file, PEERS_FILE_BYTES_MAX, &size)
     if result == ERR_NOT_FOUND:
         return OK
     if result == OK:
@@ -297,16 +245,11 @@ cdef int peers_readmit(KnownPeers* peers, node_t node, uint64_t incarnation) noe
 
 
 cdef int peers_write(Files* files, const char* path, const KnownPeers* peers) noexcept nogil:
-    cdef char[PATH_BYTES_MAX] name
-    cdef char[PATH_BYTES_MAX] temporary
     cdef uint8_t[PEERS_FILE_BYTES_MAX] file
     cdef Writer w
     cdef uint32_t i
     cdef size_t size
-    cdef int result
     if not peers_usable(peers):
-        return ERR_USAGE
-    if not (join_path(name, path, b"peers") and join_path(temporary, path, b"peers.tmp")):
         return ERR_USAGE
     writer_open(&w, file, PEERS_FILE_BYTES_MAX)
     write_u32(&w, 0)
@@ -320,14 +263,4 @@ cdef int peers_write(Files* files, const char* path, const KnownPeers* peers) no
     w.position = 0
     write_u32(&w, crc32c(0, file + 4, size - 4))
     check(not w.failed, b"Q-IDENTITY-03 the known peers fit their file")
-    # What a crash left behind: never written over, since its tail would stay (hard case A-W8).
-    result = files.remove(files.self, temporary)
-    if result < 0 and result != -ENOENT:
-        return status_of(result)
-    result = write_new(files, temporary, file, size)
-    if result != OK:
-        return result
-    result = files.rename(files.self, temporary, name)
-    if result >= 0:
-        result = files.sync_directory(files.self, path)
-    return OK if result >= 0 else status_of(result)
+    return whole_replace(files, path, b"peers", b"peers.tmp", file, size)

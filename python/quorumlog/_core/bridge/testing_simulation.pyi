@@ -7,6 +7,7 @@ KINDS: dict[int, str]
 MARK_NAMES: tuple[str, ...]
 MESSAGES: tuple[str, ...]
 PROFILES: dict[str, int]
+OPERATION_NAMES: tuple[str, ...]
 ROLES: tuple[str, ...]
 TRACED: tuple[str, ...]
 
