@@ -36,6 +36,7 @@ HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
+TWOPHASE = "tests/twophase/test_hard_cases.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
 
 MUTANTS = (
@@ -111,6 +112,26 @@ MUTANTS = (
     Mutant("body-not-verified", "storage", "recovery takes a record whose body is damaged (A-W1)",
            "tests/storage/test_damage.py"),
     Mutant("cold-read-not-verified", "storage", "a damaged record is served (A-W14)", "tests/storage/test_wal.py"),
+    Mutant("twophase-commit-before-decided", "twophase", "COMMIT leaves before the decision is durable (A-T2)"),
+    Mutant("twophase-majority-commits", "twophase", "a majority of YES is enough"),
+    Mutant("twophase-late-yes-commits", "twophase", "a YES after the abort turns it into a commit (A-T8)"),
+    Mutant("twophase-end-at-first-ack", "twophase", "END after one acknowledgement (A-T6)"),
+    Mutant("twophase-fenced-commit-taken", "twophase", "a fenced incarnation still decides"),
+    Mutant("twophase-forgotten-is-aborted", "twophase", "what the table has forgotten is told ABORTED (A-T10)",
+           TWOPHASE),
+    Mutant("twophase-sweep-live", "twophase", "a sweep decides about what is being prepared (A-T5)", TWOPHASE),
+    Mutant("twophase-presume-unfenced", "twophase", "abort is presumed though a commit may still come (A-T5)"),
+    Mutant("twophase-damaged-log-presumes", "twophase", "abort is presumed from a log that lost something"),
+    Mutant("twophase-time-aborts-decided", "twophase", "the client's time-out aborts what the log was asked about"),
+    Mutant("twophase-yes-before-durable", "twophase", "YES before the prepared record is durable (A-T1)"),
+    Mutant("twophase-prepared-gives-up", "twophase", "a prepared branch rolls back by itself (A-T3)"),
+    Mutant("twophase-no-tombstones", "twophase", "a late PREPARE is taken (A-T4)", TWOPHASE),
+    Mutant("twophase-commit-twice", "twophase", "a doubled COMMIT is carried out twice (A-T7)"),
+    Mutant("twophase-ack-before-durable", "twophase", "a commit is acknowledged before it is durable"),
+    Mutant("twophase-forgotten-ack-at-once", "twophase", "a forgotten commit is acknowledged before it is durable",
+           TWOPHASE),
+    Mutant("twophase-one-phase-no-before-durable", "twophase", "NO in one phase is said before it is durable",
+           TWOPHASE),
     Mutant("second-list-ignored", "storage", "the list at a group's end is not looked for (rule 3)",
            "tests/storage/test_corruption_matrix.py"),
 )
@@ -132,8 +153,11 @@ def by_simulation(mutant: Mutant) -> tuple[str, float]:
     cpu_seconds = 0.0
     for first in range(0, SEEDS, CHUNK):
         profile = "hot" if first // CHUNK % 2 else "swarm"
-        campaign = Campaign(first, CHUNK, profile=profile, environment={"QUORUMLOG_MUTANT": mutant.name},
-                            stop_at_failure=True)
+        protocol = "twophase" if mutant.area == "twophase" else "raft"
+        if protocol != "raft":
+            profile = "swarm"
+        campaign = Campaign(first, CHUNK, protocol=protocol, profile=profile,
+                            environment={"QUORUMLOG_MUTANT": mutant.name}, stop_at_failure=True)
         found: Verdict | None = None
         for verdict in campaign.results():
             if verdict.failure and (found is None or verdict.seed < found.seed):

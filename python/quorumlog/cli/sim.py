@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any, TextIO
 
@@ -12,6 +11,7 @@ from rich.progress import Progress
 
 from quorumlog.testing.campaign import Campaign
 from quorumlog.testing.linearizability import porcupine_lines
+from quorumlog.testing.simulations import PROTOCOLS, simulation_of
 
 PROFILES = ("swarm", "hot", "reference", "beyond", "quiet", "clocks")
 SEED_MAX = 2**63 - 1
@@ -36,7 +36,7 @@ def seed_range(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 @click.command()
-@click.option("--protocol", default="raft", show_default=True, type=click.Choice(["raft"]))
+@click.option("--protocol", default="raft", show_default=True, type=click.Choice(sorted(PROTOCOLS)))
 @click.option("--seeds", callback=seed_range, metavar="A:B", help="Many seeds on all cores: 0:1000, or a number.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="One seed, in this process.")
 @click.option("--profile", default="swarm", show_default=True, type=click.Choice(PROFILES))
@@ -64,6 +64,11 @@ def sim(
     """
     if seeds is not None and seed is not None:
         raise click.UsageError("--seed or --seeds, not both")
+    if protocol != "raft" and (trace_file or history_file or nodes or profile not in ("swarm", "quiet")):
+        raise click.UsageError("--trace, --history, --nodes and other profiles than swarm and quiet are for raft")
+    if seeds is None and protocol != "raft":
+        seed_of_other(protocol, 1 if seed is None else seed, profile, only_json)
+        return
     if seeds is None:
         one_seed(1 if seed is None else seed, profile, nodes, only_json, trace_file, history_file)
         return
@@ -75,15 +80,19 @@ def sim(
     many_seeds(campaign, only_json)
 
 
-def again(seed: int, profile: str, nodes: int) -> str:
-    """The one command that repeats a seed, with its trace."""
+def again(seed: int, profile: str, nodes: int, protocol: str = "raft") -> str:
+    """The one command that repeats a seed, with its trace where there is one."""
+    if protocol != "raft":
+        return f"quorumlog sim --protocol {protocol} --seed {seed}" + (" --profile quiet" if profile == "quiet" else "")
     options = f" --profile {profile}" if profile != "swarm" else ""
     options += f" --nodes {nodes}" if nodes else ""
     return f"quorumlog sim --seed {seed}{options} --trace seed-{seed}.ndjson"
 
 
-def verdict(failures: list[tuple[int, str]], profile: str, nodes: int) -> str:
-    shown = [f"seed {seed}: {failure}\n  again: {again(seed, profile, nodes)}" for seed, failure in failures[:20]]
+def verdict(failures: list[tuple[int, str]], profile: str, nodes: int, protocol: str = "raft") -> str:
+    shown = [
+        f"seed {seed}: {failure}\n  again: {again(seed, profile, nodes, protocol)}" for seed, failure in failures[:20]
+    ]
     return "\n".join([*shown, *([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])])
 
 
@@ -95,7 +104,7 @@ def one_seed(
     trace_file: TextIO | None,
     history_file: TextIO | None,
 ) -> None:
-    module = _simulation()
+    module = _simulation("raft")
     told = module.run(
         seed, profile=profile, nodes=nodes, trace=trace_file is not None, history=history_file is not None
     )
@@ -113,7 +122,7 @@ def one_seed(
 
 
 def many_seeds(campaign: Campaign, only_json: bool) -> None:
-    _simulation()
+    _simulation(campaign.protocol)
     console = Console(stderr=True, quiet=only_json)
     with Progress(console=console, disable=only_json) as progress:
         task = progress.add_task("seeds", total=campaign.count)
@@ -126,16 +135,26 @@ def many_seeds(campaign: Campaign, only_json: bool) -> None:
         Console().print(report)
     if campaign.failures:
         failures = [(v.seed, v.failure) for v in campaign.failures]
-        raise click.ClickException(verdict(failures, campaign.profile, campaign.nodes))
+        raise click.ClickException(verdict(failures, campaign.profile, campaign.nodes, campaign.protocol))
     if campaign.missing_marks:
         raise click.ClickException(
             f"{campaign.count} seeds, and nobody took these paths: {', '.join(campaign.missing_marks)}"
         )
 
 
-def _simulation() -> Any:
+def seed_of_other(protocol: str, seed: int, profile: str, only_json: bool) -> None:
+    told = _simulation(protocol).run(seed, profile=profile)
+    if only_json:
+        click.echo(json.dumps(told))
+    else:
+        Console().print(told)
+    if told["failure"]:
+        raise click.ClickException(verdict([(seed, told["failure"])], profile, 0, protocol))
+
+
+def _simulation(protocol: str) -> Any:
     """Looked up when it is wanted: a build may leave the simulation out."""
     try:
-        return importlib.import_module("quorumlog._core.bridge.testing_simulation")
+        return simulation_of(protocol)
     except ImportError as error:
         raise click.ClickException(f"this build has no simulation: {error}") from error

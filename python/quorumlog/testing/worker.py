@@ -1,6 +1,6 @@
 """Runs seeds of the simulation, one line of JSON each.
 
-    python -m quorumlog.testing.worker PROFILE NODES FIRST COUNT STEP
+    python -m quorumlog.testing.worker PROTOCOL PROFILE NODES FIRST COUNT STEP
 
 A process of its own, because a broken invariant of the core aborts; the seed is
 announced before it runs, so that the last line names it.  The last line of all is the
@@ -13,10 +13,11 @@ import json
 import sys
 import time
 
-from quorumlog._core.bridge.testing_simulation import run
+from quorumlog.testing.simulations import simulation_of
 
 
-def main(profile: str, nodes: int, first: int, count: int, step: int) -> int:
+def main(protocol: str, profile: str, nodes: int, first: int, count: int, step: int) -> int:
+    run = simulation_of(protocol).run
     failed = 0
     for number in range(count):
         seed = first + number * step
@@ -29,4 +30,4 @@ def main(profile: str, nodes: int, first: int, count: int, step: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], *(int(argument) for argument in sys.argv[2:6])))
+    sys.exit(main(sys.argv[1], sys.argv[2], *(int(argument) for argument in sys.argv[3:7])))

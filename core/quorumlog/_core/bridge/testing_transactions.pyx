@@ -23,7 +23,7 @@ FAULT_NAMES = (
 )
 MARK_NAMES = (
     "late_yes", "late_prepare", "in_doubt_told", "one_phase", "read_only", "all_read_only", "refused", "timed_out",
-    "inquired", "presumed_abort", "unfinished_resumed", "taken_over", "fenced", "resolved", "prepared_restored",
+    "inquired", "unfinished_resumed", "taken_over", "fenced", "resolved", "prepared_restored",
     "poisoned", "decided_unheard",
 )
 EVENTS = {
@@ -45,15 +45,15 @@ def has_mutants():
     return bool(mutants_built)
 
 
-def run(uint64_t seed, *, bint quiet=False, uint32_t coordinators=0, uint32_t participants=0):
+def run(uint64_t seed, *, str profile="swarm", uint32_t nodes=0, uint32_t coordinators=0):
     """Runs one seed: `failure` is empty if all invariants held and nothing stayed prepared."""
     cdef TransactionOptions options
     cdef TransactionWorld* world
     memset(&options, 0, sizeof(options))
     options.seed = seed
-    options.quiet = quiet
+    options.quiet = profile == "quiet"
     options.coordinator_count = coordinators
-    options.participant_count = participants
+    options.participant_count = nodes
     transactions_draw(&options)
     options.protocol = twophase_protocol()
     with nogil:
@@ -73,8 +73,8 @@ def run(uint64_t seed, *, bint quiet=False, uint32_t coordinators=0, uint32_t pa
         "messages": world.network.sent,
         "recoveries": world.recoveries,
         "resolutions": world.resolutions,
-        "faults": {FAULT_NAMES[kind]: world.faults[<int>kind] for kind in range(len(FAULT_NAMES)) if world.faults[<int>kind]},
-        "marks": {MARK_NAMES[kind]: world.marks[<int>kind] for kind in range(len(MARK_NAMES)) if world.marks[<int>kind]},
+        "faults": {name: world.faults[<int>kind] for kind, name in enumerate(FAULT_NAMES) if world.faults[<int>kind]},
+        "marks": {name: world.marks[<int>kind] for kind, name in enumerate(MARK_NAMES) if world.marks[<int>kind]},
         "hash": world.hash,
     }
     with nogil:

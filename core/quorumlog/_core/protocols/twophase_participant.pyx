@@ -228,7 +228,9 @@ cdef void told_commit(Participant* p, Branch* b, const TransactionEvent* event, 
     cdef bint over = heard != NULL and txid_before(&event.txid, heard.low_incarnation, heard.low_number)
     b = find(p, &event.txid)
     if b == NULL and over:
-        send(NULL, event, TELL_ACK, VERDICT_COMMIT, 0, out)       # an old copy
+        # An old copy, of what has been forgotten here: its record may be younger than the last flush.
+        send(NULL, event, TELL_ACK, VERDICT_COMMIT,
+             0 if mutant(b"twophase-forgotten-ack-at-once") else event.wsn_next - 1, out)
     elif b == NULL or (b.state != BRANCH_PREPARED and b.state != BRANCH_COMMITTED):
         # Told to commit what was not promised, or was rolled back: somebody lost what it had written.
         p.counters.alarms += 1

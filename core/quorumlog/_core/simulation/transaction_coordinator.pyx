@@ -5,14 +5,14 @@ from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.engine.decisions cimport (
     DECISION_COMMIT, DECISION_DOUBT, DECISION_END, DECISION_FENCE, DECISION_INCARNATION, DECISION_RESOLVE,
-    VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FOREIGN, VERDICT_FORGOTTEN, VERDICT_IN_DOUBT, VERDICT_LIVE, VERDICT_TAKEN, VERDICT_UNKNOWN, Decided,
-    DecisionRecord, KnownCoordinator, decisions_close, decisions_coordinator, decisions_open,
-    decisions_presume,
+    VERDICT_ABORT, VERDICT_COMMIT, VERDICT_FOREIGN, VERDICT_FORGOTTEN, VERDICT_IN_DOUBT, VERDICT_LIVE, VERDICT_TAKEN,
+    VERDICT_UNKNOWN, Decided, DecisionRecord, KnownCoordinator, decisions_close, decisions_coordinator,
+    decisions_open, decisions_presume,
 )
 from quorumlog._core.engine.transactions cimport (
-    ASKED_ABORT, ASKED_BEGIN, ASKED_COMMIT, ASKED_ENLIST, DO_BEGIN, DO_COMMIT, DO_COMMIT_ONE_PHASE, DO_DECIDE, DO_END,
+    ASKED_ABORT, ASKED_BEGIN, ASKED_COMMIT, ASKED_ENLIST, DO_COMMIT, DO_COMMIT_ONE_PHASE, DO_DECIDE, DO_END,
     DO_PREPARE, DO_REPORT, DO_ROLLBACK, DO_SETTLE, HEARD_ACK, HEARD_DECISION, HEARD_INQUIRY, HEARD_TIME,
-    HEARD_UNFINISHED, HEARD_VOTE, REASON_TIME, TELL_ACK, TELL_INQUIRY, TELL_VOTE, VOTE_YES, CoordinatorOptions,
+    HEARD_UNFINISHED, HEARD_VOTE, REASON_TIME, TELL_ACK, TELL_INQUIRY, TELL_VOTE, CoordinatorOptions,
     CoordinatorStatus, Effect, TransactionEvent,
 )
 from quorumlog._core.engine.txids cimport Txid, txids_put
@@ -24,7 +24,7 @@ from quorumlog._core.simulation.transaction_log cimport node_later, node_log_ope
 from quorumlog._core.simulation.transaction_network cimport post
 from quorumlog._core.simulation.transaction_state cimport (
     OCCURS_OPERATOR, TFAULT_LOST_DECISIONS, TMARK_ALL_READ_ONLY, TMARK_FENCED, TMARK_IN_DOUBT_TOLD, TMARK_LATE_YES,
-    TMARK_ONE_PHASE, TMARK_PRESUMED_ABORT, TMARK_RESOLVED, TMARK_TAKEN_OVER, TMARK_TIMED_OUT, TMARK_UNFINISHED_RESUMED,
+    TMARK_ONE_PHASE, TMARK_RESOLVED, TMARK_TAKEN_OVER, TMARK_TIMED_OUT, TMARK_UNFINISHED_RESUMED,
     TRANSFERS_MAX, Node, TransactionParcel, TransactionWorld, Transfer, is_replicated)
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

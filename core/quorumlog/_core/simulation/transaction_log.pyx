@@ -8,18 +8,19 @@ from quorumlog._core.base.types cimport index_t, wsn_t
 from quorumlog._core.simulation.disk cimport (
     disk_close, disk_open, disk_process_crash, disk_sync_range, disk_write_pending)
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
-from quorumlog._core.simulation.schedule cimport OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add
+from quorumlog._core.simulation.schedule cimport (
+    OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add)
 from quorumlog._core.simulation.transaction_ledger cimport world_fail
 from quorumlog._core.simulation.transaction_state cimport Node, TransactionWorld, Writing
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, KIND_TRUNCATE, Batch, batch_drop, batch_last, batch_new, batch_offsets, batch_payload, batch_stamp,
-    offsets_bytes, pool_close, pool_open)
+    KIND_ENTRIES, KIND_TRUNCATE, Batch, batch_drop, batch_last, batch_new, batch_offsets, batch_payload,
+    batch_stamp, offsets_bytes, pool_close, pool_open)
 from quorumlog._core.storage.wal cimport (
     MODE_SUFFIX, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, wal_append, wal_close, wal_complete,
     wal_flushed, wal_next, wal_open, wal_open_group, wal_plan, wal_poisoned, wal_prepare, wal_read)
 
 from libc.errno cimport EIO
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef enum:
@@ -78,7 +79,8 @@ cdef void node_log_crash(TransactionWorld* world, Node* node, bint power) noexce
 
 # --- opening ----------------------------------------------------------------------------------
 
-cdef bint read_back(TransactionWorld* world, Node* node, const RecoveredGroup* group, RecoveredEntry entry) noexcept nogil:
+cdef bint read_back(TransactionWorld* world, Node* node, const RecoveredGroup* group,
+                    RecoveredEntry entry) noexcept nogil:
     cdef Batch* batch
     cdef const uint32_t* offsets
     cdef index_t index = group.first

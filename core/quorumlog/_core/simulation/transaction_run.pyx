@@ -9,7 +9,7 @@ from quorumlog._core.engine.txids cimport txids_close, txids_open
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_IDLE, OCCURS_REACHABLE,
     OCCURS_START,
-    OCCURS_TIME, Occurrence, schedule_add, schedule_close, schedule_next)
+    OCCURS_TIME, Occurrence, schedule_close, schedule_next)
 from quorumlog._core.simulation.transaction_coordinator cimport (
     coordinator_client, coordinator_hear, coordinator_resolve, coordinator_stop, coordinator_time)
 from quorumlog._core.simulation.transaction_decisions cimport (
@@ -23,13 +23,12 @@ from quorumlog._core.simulation.transaction_network cimport drop_held, post_held
 from quorumlog._core.simulation.transaction_participant cimport participant_hear, participant_stop, participant_time
 from quorumlog._core.simulation.transaction_state cimport (
     ACCOUNTS_MAX, OCCURS_ANSWERED, OCCURS_OPERATOR, OCCURS_PROPOSED, PROPOSED_MAX, TFAULT_DELAY, TFAULT_DUPLICATION,
-    TFAULT_LATE_WRITE, TFAULT_LOG_SILENT, TFAULT_LOSS, TFAULT_LOST_DECISIONS, TFAULT_REORDERING, TFAULTS, TMARK_POISONED,
-    TRANSFERS_MAX, Node, Proposed, TransactionOptions, TransactionParcel, TransactionWorld, Transfer, is_coordinator,
-    is_replicated)
+    TFAULT_LATE_WRITE, TFAULT_LOG_SILENT, TFAULT_LOSS, TFAULT_LOST_DECISIONS, TFAULT_REORDERING, TFAULTS,
+    TMARK_POISONED, TRANSFERS_MAX, Node, Proposed, TransactionOptions, TransactionParcel, TransactionWorld, Transfer,
+    is_coordinator, is_replicated)
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 cdef enum:
     MILLISECOND = 1000000

@@ -44,7 +44,7 @@ cdef enum TransactionFault:
     TFAULT_DISK_ERROR = 10
     TFAULT_LATE_WRITE = 11
     TFAULT_LOG_SILENT = 12     # the replicated log takes it and doesn't say so, or doesn't take it
-    TFAULT_LOST_DECISIONS = 13 # a coordinator's log comes back damaged
+    TFAULT_LOST_DECISIONS = 13  # a coordinator's log comes back damaged
     TFAULTS = 14
 
 cdef enum TransactionMark:     # rare paths that were taken
@@ -57,15 +57,14 @@ cdef enum TransactionMark:     # rare paths that were taken
     TMARK_REFUSED = 6          # a vote was no
     TMARK_TIMED_OUT = 7
     TMARK_INQUIRED = 8
-    TMARK_PRESUMED_ABORT = 9
-    TMARK_UNFINISHED_RESUMED = 10
-    TMARK_TAKEN_OVER = 11      # finished by another coordinator
-    TMARK_FENCED = 12          # a decision was refused to a fenced incarnation
-    TMARK_RESOLVED = 13        # by the operator, from doubt
-    TMARK_PREPARED_RESTORED = 14
-    TMARK_POISONED = 15
-    TMARK_DECIDED_UNHEARD = 16 # the log took it, and its caller crashed or heard nothing
-    TMARKS = 17
+    TMARK_UNFINISHED_RESUMED = 9
+    TMARK_TAKEN_OVER = 10      # finished by another coordinator
+    TMARK_FENCED = 11          # a decision was refused to a fenced incarnation
+    TMARK_RESOLVED = 12        # by the operator, from doubt
+    TMARK_PREPARED_RESTORED = 13
+    TMARK_POISONED = 14
+    TMARK_DECIDED_UNHEARD = 15  # the log took it, and its caller crashed or heard nothing
+    TMARKS = 16
 
 cdef enum TransactionOccurrence:   # beside those of schedule.pxd
     OCCURS_PROPOSED = 101      # a record reaches the replicated decision log
@@ -75,7 +74,7 @@ cdef enum TransactionOccurrence:   # beside those of schedule.pxd
 cdef struct TransactionOptions:
     uint64_t seed
     bint quiet                 # no faults
-    uint32_t coordinator_count # 0: drawn.  1: its own log; more: a replicated one
+    uint32_t coordinator_count  # 0: drawn.  1: its own log; more: a replicated one
     uint32_t participant_count
     uint32_t accounts
     uint64_t safety_ns
