@@ -15,6 +15,8 @@ cdef enum Status:
     ERR_OVERLOADED = 11
     ERR_COMPACTED = 12         # the index lies before the log's head
     ERR_FENCED = 13
+    ERR_BUSY = 14              # another change of the group is under way
+    ERR_TRANSFERRING = 15      # leadership is being handed over
     ERR_STALE = 17             # what this node knows is older than the reader takes
     # May or may not have happened.
     ERR_TIMEOUT = 20

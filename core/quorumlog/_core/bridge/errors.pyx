@@ -1,9 +1,9 @@
 """See errors.pxd."""
 
 from quorumlog._core.base.status cimport (
-    ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
+    ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
     ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
-    ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE)
+    ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_TRANSFERRING, ERR_USAGE)
 
 from quorumlog import errors
 
@@ -15,6 +15,8 @@ cdef dict TEXTS = {
     ERR_OVERLOADED: "the bytes in flight reached their limit; wait for some to be settled",
     ERR_COMPACTED: "the index lies before the head of the log",
     ERR_FENCED: "a newer epoch excludes this node",
+    ERR_BUSY: "another change of the group is under way",
+    ERR_TRANSFERRING: "leadership is being handed over",
     ERR_TIMEOUT: "the time ran out",
     ERR_LEADERSHIP_LOST: "leadership was lost on the way",
     ERR_CONNECTION_LOST: "the connection was lost on the way",
@@ -36,6 +38,8 @@ cdef dict KINDS = {
     ERR_CLOSED: errors.Closed,
     ERR_COMPACTED: errors.Compacted,
     ERR_FENCED: errors.Fenced,
+    ERR_BUSY: errors.Rejected,
+    ERR_TRANSFERRING: errors.Rejected,
     ERR_LEADERSHIP_LOST: errors.LeadershipLost,
     ERR_CONNECTION_LOST: errors.ConnectionLost,
     ERR_SESSION_EXPIRED: errors.SessionExpired,

@@ -170,6 +170,7 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     cdef Client* client = &world.clients[number]
     cdef Host* host
     cdef Event event
+    cdef uint64_t wanted
     if world.options.read_per_cent != 0 and prng_chance(&world.prng, world.options.read_per_cent, 100):
         read_somewhere(world, number)
     if world.now_ns >= client.retry_ns:
@@ -179,6 +180,7 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
         return
     while client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0 and host.up:
         client.sent += 1
+        wanted = client.sent
         if client.sent > client.begun:
             begin_operation(world, number)
         memset(&event, 0, sizeof(Event))
@@ -189,5 +191,5 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
                    client.operations[client.sent % WINDOW_MAX], client.session, client.sent, 0)
         host_step(world, host, &event)
         host_plan(world, host)
-        if client.retry_ns == 0:
-            return                     # refused: elsewhere on the next turn
+        if client.retry_ns == 0 or client.sent < wanted:
+            return                     # refused: elsewhere, or again, on the next turn

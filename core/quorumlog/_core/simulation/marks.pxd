@@ -60,7 +60,11 @@ cdef enum Mark:
     MARK_READ_BOUNDED = 44
     MARK_READ_TOO_STALE = 45
     MARK_READ_LOOKED = 46          # and saw less than was acknowledged
-    MARKS = 47
+    # Leadership
+    MARK_HANDED_OVER = 47          # a leader deposed while it handed over
+    MARK_TRANSFER_GIVEN_UP = 48
+    MARK_DISK_STALLED = 49         # a leader gave up because of its disk
+    MARKS = 50
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
