@@ -112,6 +112,9 @@ cdef void snapshot_turn(Raft* raft, Outbox* out) noexcept nogil:
     elif raft.snapshot_log_bytes != 0 and raft.commit > raft.snapshot.index \
             and raft.log.appended_bytes - raft.snapshot_seen_bytes >= due_bytes(raft):
         out.snapshot_due = True
+        if mutant(b"head-dropped-before-durable"):
+            raft.snapshot.index = raft.commit
+            drop_head(raft, out)
 
 
 # The head of the log --------------------------------------------------------------------------------------
