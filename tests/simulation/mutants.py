@@ -30,6 +30,7 @@ class Mutant:
     area: str
     what: str
     tests: str = ""
+    protocol: str = "raft"
 
 
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
@@ -38,8 +39,14 @@ REPAIR = "tests/transcripts/test_raft_repair.py"
 TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
 TWOPHASE = "tests/twophase/test_hard_cases.py"
+PAXOS_PLAYS = "tests/transcripts/test_paxos_plays.py"
 SNAPSHOTS = "tests/transcripts/test_raft_snapshots.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
+
+
+def paxos(name: str, what: str) -> Mutant:
+    return Mutant(f"paxos-{name}", "paxos", what, PAXOS_PLAYS, "paxos")
+
 
 MUTANTS = (
     Mutant("commit-by-counting-alone", "raft", "an entry of an older term is committed by counting (A-R1)",
@@ -86,6 +93,27 @@ MUTANTS = (
     Mutant("vote-while-listening", "raft", "a readmitted node votes before it is admitted (A-R28)", ADMISSION),
     Mutant("acknowledge-while-listening", "raft", "and acknowledges (A-R28)", ADMISSION),
     Mutant("barrier-at-once", "raft", "a leader admits it before the barrier is committed (A-R28)", ADMISSION),
+    paxos("promise-not-saved", "a promise is not written down (A-P1)"),
+    paxos("speaks-before-saved", "messages of a ballot leave before its promise is flushed (A-P1)"),
+    paxos("accepted-before-flushed", "an accept is spoken of before it is flushed (A-P1)"),
+    paxos("ballot-again", "a ballot is used a second time after a restart (A-P2)"),
+    paxos("one-page-is-enough", "phase 1 reads the first page of an answer alone (A-P3)"),
+    paxos("proposes-anything", "phase 1 adopts nothing: no-ops where values were accepted (A-P3)"),
+    paxos("forgets-its-own-accepts", "a candidate doesn't count its own accepts as heard (A-P3)"),
+    paxos("adopts-the-last-heard", "phase 1 adopts the value heard last, not that of the highest ballot (A-P3)"),
+    paxos("leads-before-caught-up", "a leader proposes in slots that others call chosen"),
+    paxos("learns-any-ballot", "what was accepted in any ballot counts as the chosen value (A-P5)"),
+    paxos("chosen-by-one", "one acceptor is enough"),
+    paxos("own-accept-counts-at-once", "the leader's own accept counts before it is flushed"),
+    paxos("accepts-below-promise", "an acceptor takes what its promise forbids"),
+    paxos("accept-is-no-promise", "an accept of a higher ballot leaves the promise as it was (A-P6)"),
+    paxos("marks-too-much", "slots are marked as chosen that are only accepted"),
+    paxos("lost-accepts-stay-lost", "a lost accept message is never sent again"),
+    paxos("read-on-a-fresh-leader", "a read before all that phase 1 found is chosen (A-R13)"),
+    paxos("read-without-a-round", "a read without asking a quorum (A-R14)"),
+    paxos("read-joins-the-round", "a round begun before the read confirms it (A-R14)"),
+    Mutant("bad-accept-forgotten", "storage", "recovery forgets a bad accept below F (rule 4)",
+           "tests/storage/test_slots.py", "paxos"),
     Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
     Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
     Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
@@ -132,26 +160,26 @@ MUTANTS = (
     Mutant("body-not-verified", "storage", "recovery takes a record whose body is damaged (A-W1)",
            "tests/storage/test_damage.py"),
     Mutant("cold-read-not-verified", "storage", "a damaged record is served (A-W14)", "tests/storage/test_wal.py"),
-    Mutant("twophase-commit-before-decided", "twophase", "COMMIT leaves before the decision is durable (A-T2)"),
-    Mutant("twophase-majority-commits", "twophase", "a majority of YES is enough"),
-    Mutant("twophase-late-yes-commits", "twophase", "a YES after the abort turns it into a commit (A-T8)"),
-    Mutant("twophase-end-at-first-ack", "twophase", "END after one acknowledgement (A-T6)"),
-    Mutant("twophase-fenced-commit-taken", "twophase", "a fenced incarnation still decides"),
+    Mutant("twophase-commit-before-decided", "twophase", "COMMIT leaves before the decision is durable (A-T2)", protocol="twophase"),
+    Mutant("twophase-majority-commits", "twophase", "a majority of YES is enough", protocol="twophase"),
+    Mutant("twophase-late-yes-commits", "twophase", "a YES after the abort turns it into a commit (A-T8)", protocol="twophase"),
+    Mutant("twophase-end-at-first-ack", "twophase", "END after one acknowledgement (A-T6)", protocol="twophase"),
+    Mutant("twophase-fenced-commit-taken", "twophase", "a fenced incarnation still decides", protocol="twophase"),
     Mutant("twophase-forgotten-is-aborted", "twophase", "what the table has forgotten is told ABORTED (A-T10)",
-           TWOPHASE),
-    Mutant("twophase-sweep-live", "twophase", "a sweep decides about what is being prepared (A-T5)", TWOPHASE),
-    Mutant("twophase-presume-unfenced", "twophase", "abort is presumed though a commit may still come (A-T5)"),
-    Mutant("twophase-damaged-log-presumes", "twophase", "abort is presumed from a log that lost something"),
-    Mutant("twophase-time-aborts-decided", "twophase", "the client's time-out aborts what the log was asked about"),
-    Mutant("twophase-yes-before-durable", "twophase", "YES before the prepared record is durable (A-T1)"),
-    Mutant("twophase-prepared-gives-up", "twophase", "a prepared branch rolls back by itself (A-T3)"),
-    Mutant("twophase-no-tombstones", "twophase", "a late PREPARE is taken (A-T4)", TWOPHASE),
-    Mutant("twophase-commit-twice", "twophase", "a doubled COMMIT is carried out twice (A-T7)"),
-    Mutant("twophase-ack-before-durable", "twophase", "a commit is acknowledged before it is durable"),
+           TWOPHASE, protocol="twophase"),
+    Mutant("twophase-sweep-live", "twophase", "a sweep decides about what is being prepared (A-T5)", TWOPHASE, protocol="twophase"),
+    Mutant("twophase-presume-unfenced", "twophase", "abort is presumed though a commit may still come (A-T5)", protocol="twophase"),
+    Mutant("twophase-damaged-log-presumes", "twophase", "abort is presumed from a log that lost something", protocol="twophase"),
+    Mutant("twophase-time-aborts-decided", "twophase", "the client's time-out aborts what the log was asked about", protocol="twophase"),
+    Mutant("twophase-yes-before-durable", "twophase", "YES before the prepared record is durable (A-T1)", protocol="twophase"),
+    Mutant("twophase-prepared-gives-up", "twophase", "a prepared branch rolls back by itself (A-T3)", protocol="twophase"),
+    Mutant("twophase-no-tombstones", "twophase", "a late PREPARE is taken (A-T4)", TWOPHASE, protocol="twophase"),
+    Mutant("twophase-commit-twice", "twophase", "a doubled COMMIT is carried out twice (A-T7)", protocol="twophase"),
+    Mutant("twophase-ack-before-durable", "twophase", "a commit is acknowledged before it is durable", protocol="twophase"),
     Mutant("twophase-forgotten-ack-at-once", "twophase", "a forgotten commit is acknowledged before it is durable",
-           TWOPHASE),
+           TWOPHASE, protocol="twophase"),
     Mutant("twophase-one-phase-no-before-durable", "twophase", "NO in one phase is said before it is durable",
-           TWOPHASE),
+           TWOPHASE, protocol="twophase"),
     Mutant("second-list-ignored", "storage", "the list at a group's end is not looked for (rule 3)",
            "tests/storage/test_corruption_matrix.py"),
 )
@@ -173,10 +201,7 @@ def by_simulation(mutant: Mutant) -> tuple[str, float]:
     cpu_seconds = 0.0
     for first in range(0, SEEDS, CHUNK):
         profile = "hot" if first // CHUNK % 2 else "swarm"
-        protocol = "twophase" if mutant.area == "twophase" else "raft"
-        if protocol != "raft":
-            profile = "swarm"
-        campaign = Campaign(first, CHUNK, protocol=protocol, profile=profile,
+        campaign = Campaign(first, CHUNK, protocol=mutant.protocol, profile=profile,
                             environment={"QUORUMLOG_MUTANT": mutant.name}, stop_at_failure=True)
         found: Verdict | None = None
         for verdict in campaign.results():

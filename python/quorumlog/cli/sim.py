@@ -64,13 +64,13 @@ def sim(
     """
     if seeds is not None and seed is not None:
         raise click.UsageError("--seed or --seeds, not both")
-    if protocol != "raft" and (trace_file or history_file or nodes or profile not in ("swarm", "quiet")):
-        raise click.UsageError("--trace, --history, --nodes and other profiles than swarm and quiet are for raft")
-    if seeds is None and protocol != "raft":
-        seed_of_other(protocol, 1 if seed is None else seed, profile, only_json)
+    if protocol == "twophase" and (trace_file or history_file or nodes or profile not in ("swarm", "quiet")):
+        raise click.UsageError("--trace, --history, --nodes and profiles but swarm and quiet are not for twophase")
+    if seeds is None and protocol == "twophase":
+        seed_of_transactions(1 if seed is None else seed, profile, only_json)
         return
     if seeds is None:
-        one_seed(1 if seed is None else seed, profile, nodes, only_json, trace_file, history_file)
+        one_seed(1 if seed is None else seed, protocol, profile, nodes, only_json, trace_file, history_file)
         return
     if trace_file or history_file:
         raise click.UsageError("--trace and --history are for one --seed")
@@ -80,33 +80,35 @@ def sim(
     many_seeds(campaign, only_json)
 
 
-def again(seed: int, profile: str, nodes: int, protocol: str = "raft") -> str:
+def again(seed: int, protocol: str, profile: str, nodes: int) -> str:
     """The one command that repeats a seed, with its trace where there is one."""
-    if protocol != "raft":
-        return f"quorumlog sim --protocol {protocol} --seed {seed}" + (" --profile quiet" if profile == "quiet" else "")
-    options = f" --profile {profile}" if profile != "swarm" else ""
+    options = f" --protocol {protocol}" if protocol != "raft" else ""
+    options += f" --profile {profile}" if profile != "swarm" else ""
     options += f" --nodes {nodes}" if nodes else ""
-    return f"quorumlog sim --seed {seed}{options} --trace seed-{seed}.ndjson"
+    trace = f" --trace seed-{seed}.ndjson" if protocol != "twophase" else ""
+    return f"quorumlog sim --seed {seed}{options}{trace}"
 
 
-def verdict(failures: list[tuple[int, str]], profile: str, nodes: int, protocol: str = "raft") -> str:
+def verdict(failures: list[tuple[int, str]], protocol: str, profile: str, nodes: int) -> str:
     shown = [
-        f"seed {seed}: {failure}\n  again: {again(seed, profile, nodes, protocol)}" for seed, failure in failures[:20]
+        f"seed {seed}: {failure}\n  again: {again(seed, protocol, profile, nodes)}" for seed, failure in failures[:20]
     ]
     return "\n".join([*shown, *([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])])
 
 
 def one_seed(
     seed: int,
+    protocol: str,
     profile: str,
     nodes: int,
     only_json: bool,
     trace_file: TextIO | None,
     history_file: TextIO | None,
 ) -> None:
-    module = _simulation("raft")
+    module = _simulation(protocol)
     told = module.run(
-        seed, profile=profile, nodes=nodes, trace=trace_file is not None, history=history_file is not None
+        seed, protocol=protocol, profile=profile, nodes=nodes, trace=trace_file is not None,
+        history=history_file is not None,
     )
     if trace_file is not None:
         for line in told.pop("trace"):
@@ -118,7 +120,7 @@ def one_seed(
     else:
         Console().print({key: told[key] for key in ONE})
     if told["failure"]:
-        raise click.ClickException(verdict([(seed, told["failure"])], profile, nodes))
+        raise click.ClickException(verdict([(seed, told["failure"])], protocol, profile, nodes))
 
 
 def many_seeds(campaign: Campaign, only_json: bool) -> None:
@@ -135,21 +137,21 @@ def many_seeds(campaign: Campaign, only_json: bool) -> None:
         Console().print(report)
     if campaign.failures:
         failures = [(v.seed, v.failure) for v in campaign.failures]
-        raise click.ClickException(verdict(failures, campaign.profile, campaign.nodes, campaign.protocol))
+        raise click.ClickException(verdict(failures, campaign.protocol, campaign.profile, campaign.nodes))
     if campaign.missing_marks:
         raise click.ClickException(
             f"{campaign.count} seeds, and nobody took these paths: {', '.join(campaign.missing_marks)}"
         )
 
 
-def seed_of_other(protocol: str, seed: int, profile: str, only_json: bool) -> None:
-    told = _simulation(protocol).run(seed, profile=profile)
+def seed_of_transactions(seed: int, profile: str, only_json: bool) -> None:
+    told = _simulation("twophase").run(seed, profile=profile)
     if only_json:
         click.echo(json.dumps(told))
     else:
         Console().print(told)
     if told["failure"]:
-        raise click.ClickException(verdict([(seed, told["failure"])], profile, 0, protocol))
+        raise click.ClickException(verdict([(seed, told["failure"])], "twophase", profile, 0))
 
 
 def _simulation(protocol: str) -> Any:

@@ -9,6 +9,7 @@ __all__ = ["PROTOCOLS", "simulation_of"]
 
 PROTOCOLS = {
     "raft": "quorumlog._core.bridge.testing_simulation",
+    "paxos": "quorumlog._core.bridge.testing_simulation",
     "twophase": "quorumlog._core.bridge.testing_transactions",
 }
 

@@ -22,7 +22,7 @@ def main(protocol: str, profile: str, nodes: int, first: int, count: int, step: 
     for number in range(count):
         seed = first + number * step
         print(json.dumps({"begins": seed}), flush=True)
-        result = run(seed, profile=profile, nodes=nodes)
+        result = run(seed, protocol=protocol, profile=profile, nodes=nodes)
         print(json.dumps(result), flush=True)
         failed += bool(result["failure"])
     print(json.dumps({"cpu_seconds": time.process_time()}), flush=True)

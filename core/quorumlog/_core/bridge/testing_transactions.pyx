@@ -45,7 +45,7 @@ def has_mutants():
     return bool(mutants_built)
 
 
-def run(uint64_t seed, *, str profile="swarm", uint32_t nodes=0, uint32_t coordinators=0):
+def run(uint64_t seed, *, str protocol="twophase", str profile="swarm", uint32_t nodes=0, uint32_t coordinators=0):
     """Runs one seed: `failure` is empty if all invariants held and nothing stayed prepared."""
     cdef TransactionOptions options
     cdef TransactionWorld* world
