@@ -11,7 +11,7 @@ See README.md, and ARCHITECTURE.md for what lies below.
 
 from __future__ import annotations
 
-from quorumlog import aio
+from quorumlog import aio, twophase
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.cluster import LocalCluster
 from quorumlog.errors import (
@@ -38,6 +38,8 @@ from quorumlog.errors import (
     SnapshotFailed,
     StorageError,
     TooStale,
+    TransactionAborted,
+    TransactionInDoubt,
     TransferFailed,
     Unknown,
     UsageError,
@@ -105,6 +107,8 @@ __all__ = [
     "StorageError",
     "Submission",
     "TooStale",
+    "TransactionAborted",
+    "TransactionInDoubt",
     "TransferFailed",
     "TransportStatus",
     "Unknown",
@@ -116,5 +120,6 @@ __all__ = [
     "frozen_copy",
     "pack_items",
     "survey",
+    "twophase",
     "unpack_items",
 ]
