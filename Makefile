@@ -24,7 +24,7 @@ TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify fix build soak crash fuzz sim sim-full mutants asan tsan packaging clean \
+.PHONY: help demo test verify fix build soak databases crash fuzz sim sim-full mutants asan tsan packaging clean \
 	bench bench-compare bench-scaling bench-plots bench-instructions bench-instructions-update
 
 help:  ## this list
@@ -58,6 +58,10 @@ fix: $(BUILT)  ## what ruff can mend by itself
 
 soak: $(BUILT)  ## kill -9 in a loop on real processes; ROUNDS=50; and a snapshot of 4 GiB
 	QUORUMLOG_ROUNDS=$(ROUNDS) QUORUMLOG_STATE_BYTES=4294967296 $(PYTEST) --timeout=0 -m processes tests/processes
+
+databases: $(BUILT)  ## two-phase commit over real PostgreSQL and MariaDB servers (apt install postgresql mariadb-server)
+	$(PY) -m pip install --quiet -e '.[databases]'
+	QUORUMLOG_DATABASES=1 $(PYTEST) tests/databases
 
 crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of pending sectors
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k "crash or corruption" tests

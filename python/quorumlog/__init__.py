@@ -11,7 +11,7 @@ See README.md, and ARCHITECTURE.md for what lies below.
 
 from __future__ import annotations
 
-from quorumlog import aio
+from quorumlog import aio, twophase
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.cluster import LocalCluster
 from quorumlog.errors import (
@@ -39,6 +39,8 @@ from quorumlog.errors import (
     SnapshotFailed,
     StorageError,
     TooStale,
+    TransactionAborted,
+    TransactionInDoubt,
     TransferFailed,
     Unknown,
     UsageError,
@@ -107,6 +109,8 @@ __all__ = [
     "StorageError",
     "Submission",
     "TooStale",
+    "TransactionAborted",
+    "TransactionInDoubt",
     "TransferFailed",
     "TransportStatus",
     "Unknown",
@@ -118,5 +122,6 @@ __all__ = [
     "frozen_copy",
     "pack_items",
     "survey",
+    "twophase",
     "unpack_items",
 ]

@@ -33,6 +33,8 @@ __all__ = [
     "SnapshotFailed",
     "StorageError",
     "TooStale",
+    "TransactionAborted",
+    "TransactionInDoubt",
     "TransferFailed",
     "Unknown",
     "UsageError",
@@ -118,6 +120,18 @@ class Compacted(Rejected):
         self.first = first
 
 
+class TransactionAborted(Rejected):
+    """The transaction was rolled back at all its participants, or will be; what stood in its way is the `__cause__`.
+
+    Attributes:
+        txid: its id (`quorumlog.twophase.Txid`).
+    """
+
+    def __init__(self, message: str, txid: Any = None) -> None:
+        super().__init__(message)
+        self.txid = txid
+
+
 class Unknown(QuorumlogError):
     """It may or may not have happened; a linearizable read tells."""
 
@@ -135,6 +149,18 @@ class LeadershipLost(Unknown):
 
 class ConnectionLost(Unknown):
     """The node that had taken the proposal can't be reached."""
+
+
+class TransactionInDoubt(Unknown):
+    """Nobody knows yet whether the transaction is committed; `Coordinator.outcome(txid)` will.
+
+    Attributes:
+        txid: its id (`quorumlog.twophase.Txid`).
+    """
+
+    def __init__(self, message: str, txid: Any = None) -> None:
+        super().__init__(message)
+        self.txid = txid
 
 
 class SessionExpired(Unknown):

@@ -38,6 +38,7 @@ TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
 TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
+TWOPHASE = "tests/twophase/test_hard_cases.py"
 PAXOS_PLAYS = "tests/transcripts/test_paxos_plays.py"
 SNAPSHOTS = "tests/transcripts/test_raft_snapshots.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
@@ -159,6 +160,35 @@ MUTANTS = (
     Mutant("body-not-verified", "storage", "recovery takes a record whose body is damaged (A-W1)",
            "tests/storage/test_damage.py"),
     Mutant("cold-read-not-verified", "storage", "a damaged record is served (A-W14)", "tests/storage/test_wal.py"),
+    Mutant("twophase-commit-before-decided", "twophase", "COMMIT leaves before the decision is durable (A-T2)",
+           protocol="twophase"),
+    Mutant("twophase-majority-commits", "twophase", "a majority of YES is enough", protocol="twophase"),
+    Mutant("twophase-late-yes-commits", "twophase", "a YES after the abort turns it into a commit (A-T8)",
+           protocol="twophase"),
+    Mutant("twophase-end-at-first-ack", "twophase", "END after one acknowledgement (A-T6)", protocol="twophase"),
+    Mutant("twophase-fenced-commit-taken", "twophase", "a fenced incarnation still decides", protocol="twophase"),
+    Mutant("twophase-forgotten-is-aborted", "twophase", "what the table has forgotten is told ABORTED (A-T10)",
+           TWOPHASE, protocol="twophase"),
+    Mutant("twophase-sweep-live", "twophase", "a sweep decides about what is being prepared (A-T5)", TWOPHASE,
+           protocol="twophase"),
+    Mutant("twophase-presume-unfenced", "twophase", "abort is presumed though a commit may still come (A-T5)",
+           protocol="twophase"),
+    Mutant("twophase-damaged-log-presumes", "twophase", "abort is presumed from a log that lost something",
+           protocol="twophase"),
+    Mutant("twophase-time-aborts-decided", "twophase", "the client's time-out aborts what the log was asked about",
+           protocol="twophase"),
+    Mutant("twophase-yes-before-durable", "twophase", "YES before the prepared record is durable (A-T1)",
+           protocol="twophase"),
+    Mutant("twophase-prepared-gives-up", "twophase", "a prepared branch rolls back by itself (A-T3)",
+           protocol="twophase"),
+    Mutant("twophase-no-tombstones", "twophase", "a late PREPARE is taken (A-T4)", TWOPHASE, protocol="twophase"),
+    Mutant("twophase-commit-twice", "twophase", "a doubled COMMIT is carried out twice (A-T7)", protocol="twophase"),
+    Mutant("twophase-ack-before-durable", "twophase", "a commit is acknowledged before it is durable",
+           protocol="twophase"),
+    Mutant("twophase-forgotten-ack-at-once", "twophase", "a forgotten commit is acknowledged before it is durable",
+           TWOPHASE, protocol="twophase"),
+    Mutant("twophase-one-phase-no-before-durable", "twophase", "NO in one phase is said before it is durable",
+           TWOPHASE, protocol="twophase"),
     Mutant("second-list-ignored", "storage", "the list at a group's end is not looked for (rule 3)",
            "tests/storage/test_corruption_matrix.py"),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any, TextIO
 
@@ -12,6 +11,7 @@ from rich.progress import Progress
 
 from quorumlog.testing.campaign import Campaign
 from quorumlog.testing.linearizability import porcupine_lines
+from quorumlog.testing.simulations import PROTOCOLS, simulation_of
 
 PROFILES = ("swarm", "hot", "reference", "beyond", "quiet", "clocks")
 SEED_MAX = 2**63 - 1
@@ -36,7 +36,7 @@ def seed_range(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 @click.command()
-@click.option("--protocol", default="raft", show_default=True, type=click.Choice(["raft", "paxos"]))
+@click.option("--protocol", default="raft", show_default=True, type=click.Choice(sorted(PROTOCOLS)))
 @click.option("--seeds", callback=seed_range, metavar="A:B", help="Many seeds on all cores: 0:1000, or a number.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="One seed, in this process.")
 @click.option("--profile", default="swarm", show_default=True, type=click.Choice(PROFILES))
@@ -64,6 +64,11 @@ def sim(
     """
     if seeds is not None and seed is not None:
         raise click.UsageError("--seed or --seeds, not both")
+    if protocol == "twophase" and (trace_file or history_file or nodes or profile not in ("swarm", "quiet")):
+        raise click.UsageError("--trace, --history, --nodes and profiles but swarm and quiet are not for twophase")
+    if seeds is None and protocol == "twophase":
+        seed_of_transactions(1 if seed is None else seed, profile, only_json)
+        return
     if seeds is None:
         one_seed(1 if seed is None else seed, protocol, profile, nodes, only_json, trace_file, history_file)
         return
@@ -76,11 +81,12 @@ def sim(
 
 
 def again(seed: int, protocol: str, profile: str, nodes: int) -> str:
-    """The one command that repeats a seed, with its trace."""
+    """The one command that repeats a seed, with its trace where there is one."""
     options = f" --protocol {protocol}" if protocol != "raft" else ""
     options += f" --profile {profile}" if profile != "swarm" else ""
     options += f" --nodes {nodes}" if nodes else ""
-    return f"quorumlog sim --seed {seed}{options} --trace seed-{seed}.ndjson"
+    trace = f" --trace seed-{seed}.ndjson" if protocol != "twophase" else ""
+    return f"quorumlog sim --seed {seed}{options}{trace}"
 
 
 def verdict(failures: list[tuple[int, str]], protocol: str, profile: str, nodes: int) -> str:
@@ -99,7 +105,7 @@ def one_seed(
     trace_file: TextIO | None,
     history_file: TextIO | None,
 ) -> None:
-    module = _simulation()
+    module = _simulation(protocol)
     told = module.run(
         seed, protocol=protocol, profile=profile, nodes=nodes, trace=trace_file is not None,
         history=history_file is not None,
@@ -118,7 +124,7 @@ def one_seed(
 
 
 def many_seeds(campaign: Campaign, only_json: bool) -> None:
-    _simulation()
+    _simulation(campaign.protocol)
     console = Console(stderr=True, quiet=only_json)
     with Progress(console=console, disable=only_json) as progress:
         task = progress.add_task("seeds", total=campaign.count)
@@ -138,9 +144,19 @@ def many_seeds(campaign: Campaign, only_json: bool) -> None:
         )
 
 
-def _simulation() -> Any:
+def seed_of_transactions(seed: int, profile: str, only_json: bool) -> None:
+    told = _simulation("twophase").run(seed, profile=profile)
+    if only_json:
+        click.echo(json.dumps(told))
+    else:
+        Console().print(told)
+    if told["failure"]:
+        raise click.ClickException(verdict([(seed, told["failure"])], "twophase", profile, 0))
+
+
+def _simulation(protocol: str) -> Any:
     """Looked up when it is wanted: a build may leave the simulation out."""
     try:
-        return importlib.import_module("quorumlog._core.bridge.testing_simulation")
+        return simulation_of(protocol)
     except ImportError as error:
         raise click.ClickException(f"this build has no simulation: {error}") from error

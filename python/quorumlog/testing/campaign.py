@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from quorumlog.testing.simulations import simulation_of
+
 __all__ = ["Campaign", "Verdict", "marks_wanted"]
 
 # From so many seeds on, a run of the default profile must have met every mark.
@@ -168,6 +170,5 @@ SUMMED = ("events", "operations", "acked", "reads_served", "messages", "recoveri
 
 def marks_wanted(protocol: str = "raft") -> tuple[str, ...]:
     """The names of all marks that runs of the protocol can meet."""
-    from quorumlog._core.bridge.testing_simulation import MARK_NAMES
-
-    return tuple(name for name in MARK_NAMES if protocol == "raft" or name not in MARKS_OF_RAFT)
+    names: tuple[str, ...] = simulation_of(protocol).MARK_NAMES
+    return tuple(name for name in names if protocol != "paxos" or name not in MARKS_OF_RAFT)

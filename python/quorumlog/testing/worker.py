@@ -13,10 +13,11 @@ import json
 import sys
 import time
 
-from quorumlog._core.bridge.testing_simulation import run
+from quorumlog.testing.simulations import simulation_of
 
 
 def main(protocol: str, profile: str, nodes: int, first: int, count: int, step: int) -> int:
+    run = simulation_of(protocol).run
     failed = 0
     for number in range(count):
         seed = first + number * step
