@@ -24,6 +24,7 @@ cdef enum EventKind:
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
+    EVENT_MEMBERSHIP = 21      # `batch` is a request to change the membership, and stays the caller's; outbox.answer
     EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
 
 # How a read is made sure of.
@@ -71,6 +72,12 @@ cdef struct PeerStatus:
     uint64_t window_bytes
     uint64_t in_flight_bytes
 
+cdef struct MemberStatus:
+    node_t node
+    uint8_t role               # MemberRole of engine/membership: now, before this record, and at last
+    uint8_t before
+    uint8_t goal
+
 cdef struct GroupStatus:
     uint8_t role
     term_t term
@@ -95,6 +102,11 @@ cdef struct GroupStatus:
     uint64_t transfers_failed  # of these, given up in time
     uint64_t disk_stalls       # how often leadership was given up as the disk stood still
     uint8_t priority
+    index_t membership_index   # of the record in force; 0: what the group began with
+    uint8_t membership_stage   # MembershipStage
+    bint removed               # the group has told this node that it is no member any more
+    uint32_t member_count
+    MemberStatus members[16]
     uint32_t peer_count
     PeerStatus peers[16]
 
