@@ -12,6 +12,7 @@ from quorumlog._core.bridge.batch cimport BatchView, pinned_bytes, view_of
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
 from quorumlog._core.bridge.reads cimport answer_reads
+from quorumlog._core.bridge.snapshots cimport snapshot_turn
 from quorumlog._core.bridge.submission cimport attach_result
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.engine.sessions cimport ADMIT_APPLY
@@ -21,7 +22,7 @@ from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.node_state cimport Node
 from quorumlog._core.runtime.reads cimport ReadList, reads_wake
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, pool_open)
+    KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, batch_last, pool_open)
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -104,7 +105,12 @@ cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     cdef uint64_t index = apply.taken.first
     cdef uint64_t term = apply.taken.term
     results = None
-    if apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY:
+    if index <= apply.machine_applied < batch_last(apply.taken):
+        stop_by_machine(group, index, errors.UsageError(
+            f"applied_index {apply.machine_applied} of the state machine lies within the batch "
+            f"{index}..{batch_last(apply.taken)}: a batch is applied whole"))
+        return 0
+    if apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY and index > apply.machine_applied:
         try:
             view = view_for(group, apply.taken)
             results = group.machine.apply(view)
@@ -127,6 +133,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
     cdef int status
     cdef bint moved = False
     cdef bint more = False
+    if not snapshot_turn(group, apply):
+        return False                     # its state is being restored: there is nothing to read or to apply to
     while not load_u32(&apply.stopped):
         status = apply_next(apply, False)
         if status == ERR_NOT_FOUND:
@@ -140,6 +148,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
             break
         apply_taken(group, apply)
         moved = True
+        if load_u32(&apply.snapshot_asked):
+            snapshot_turn(group, apply)
         more = answer_reads(group, ended, stop_ns)
         if more or monotonic_ns() > stop_ns:
             more = True

@@ -3,7 +3,8 @@
 from quorumlog._core.base.status cimport (
     ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
     ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
-    ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_TRANSFERRING, ERR_USAGE)
+    ERR_OVERTAKEN, ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE,
+    ERR_TRANSFERRING, ERR_USAGE)
 
 from quorumlog import errors
 
@@ -22,6 +23,8 @@ cdef dict TEXTS = {
     ERR_CONNECTION_LOST: "the connection was lost on the way",
     ERR_STOPPED: "the node was closed, or this replica's state machine stopped",
     ERR_SESSION_EXPIRED: "the group has forgotten this node's session; open the node again",
+    ERR_OVERTAKEN: "it was applied, but a snapshot that this node took over holds it, and not its result",
+    ERR_SNAPSHOT: "no snapshot could be made",
     ERR_PEER: "a peer broke the protocol",
     ERR_IO: "a write, sync or read failed; the node no longer acknowledges anything",
     ERR_NO_SPACE: "the disk is full; the node no longer acknowledges anything",
@@ -43,6 +46,8 @@ cdef dict KINDS = {
     ERR_LEADERSHIP_LOST: errors.LeadershipLost,
     ERR_CONNECTION_LOST: errors.ConnectionLost,
     ERR_SESSION_EXPIRED: errors.SessionExpired,
+    ERR_OVERTAKEN: errors.ResultLost,
+    ERR_SNAPSHOT: errors.SnapshotFailed,
     ERR_PEER: errors.PeerError,
     ERR_IO: errors.Io,
     ERR_POISONED: errors.Io,

@@ -5,7 +5,7 @@ randomness but the generator in its state.  The runtime and the simulation know
 protocols only through this.
 """
 
-from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.explain cimport Standing
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
@@ -26,6 +26,9 @@ cdef enum EventKind:
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
     EVENT_MEMBERSHIP = 21      # `batch` is a request to change the membership, and stays the caller's; outbox.answer
     EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
+    EVENT_SNAPSHOT_MADE = 30   # this node wrote `snapshot`, durably (or not: `status` says why)
+    EVENT_SNAPSHOT_READ = 31   # answer to a PieceRead: `batch`, the piece at `offset` (or none: `status`), for `peer`
+    EVENT_SNAPSHOT_STORED = 32  # of a snapshot that comes in: all before `offset`; `whole`: it is durable, verified
 
 # How a read is made sure of.
 cdef enum ReadKind:
@@ -51,6 +54,9 @@ cdef struct Event:
     index_t first              # EVENT_FETCHED: as asked; EVENT_FAULTY
     index_t last
     bint repair                # EVENT_FETCHED: for a peer's repair, one batch
+    const SnapshotId* snapshot     # EVENT_SNAPSHOT_*
+    uint64_t offset
+    bint whole
 
 cdef enum Role:
     ROLE_FOLLOWER = 1
@@ -71,6 +77,8 @@ cdef struct PeerStatus:
     index_t next
     uint64_t window_bytes
     uint64_t in_flight_bytes
+    uint64_t snapshot_bytes    # of the file being sent to it; 0: none
+    uint64_t snapshot_acked_bytes
 
 cdef struct MemberStatus:
     node_t node
@@ -107,6 +115,10 @@ cdef struct GroupStatus:
     bint removed               # the group has told this node that it is no member any more
     uint32_t member_count
     MemberStatus members[16]
+    index_t snapshot_index     # of the newest snapshot here; 0: none
+    uint64_t snapshot_log_bytes    # appended behind it
+    index_t snapshot_needed    # 0, or: the state can't be built here before a snapshot of it, or a newer one, has come
+    uint64_t snapshots_installed   # that came from peers
     uint32_t peer_count
     PeerStatus peers[16]
 

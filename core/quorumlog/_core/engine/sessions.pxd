@@ -10,7 +10,7 @@ last use lies furthest back in the log goes first.
 
 from quorumlog._core.base.types cimport index_t
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
     SESSIONS_MAX = 4096
@@ -38,3 +38,8 @@ cdef void sessions_close(Sessions* sessions) noexcept nogil
 # Decides and records.  session 0 (none) is always applied.
 cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence, index_t index) noexcept nogil
 cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept nogil     # 0: unknown
+# The table as bytes, for a snapshot: how many, and they themselves.
+cdef uint64_t sessions_encoded_bytes(const Sessions* sessions) noexcept nogil
+cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil
+# Takes the place of what is in the opened table.  OK, or ERR_CORRUPT (the table is as it was).
+cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size) noexcept nogil

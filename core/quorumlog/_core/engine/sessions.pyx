@@ -4,12 +4,13 @@ Every decision depends on the calls before it and on nothing else: not on
 addresses, time or the order of slots.  All memory is taken when it is opened.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from quorumlog._core.base.bytes cimport get_u32, get_u64, put_u32, put_u64
 from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_MEMORY, ERR_USAGE, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
 
@@ -109,3 +110,63 @@ cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept
     if session == 0:
         return 0
     return sessions.table[place_of(sessions, session)].sequence
+
+
+# As bytes: u32 version (1), u32 count, then each session (u64 id, u64 sequence, u64 used), by the place in the
+# table, which is the same on all nodes that applied the same.
+
+cdef enum:
+    RECORD_VERSION = 1
+    RECORD_HEADER_BYTES = 8
+    RECORD_SESSION_BYTES = 24
+
+
+cdef uint64_t sessions_encoded_bytes(const Sessions* sessions) noexcept nogil:
+    return RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * <uint64_t>sessions.count
+
+
+cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil:
+    cdef const Session* known
+    cdef uint32_t place
+    cdef uint64_t at = RECORD_HEADER_BYTES
+    put_u32(out, RECORD_VERSION)
+    put_u32(out + 4, sessions.count)
+    for place in range(sessions.capacity):
+        known = &sessions.table[place]
+        if known.session != 0:
+            put_u64(out + at, known.session)
+            put_u64(out + at + 8, known.sequence)
+            put_u64(out + at + 16, known.used)
+            at += RECORD_SESSION_BYTES
+    check2(at == sessions_encoded_bytes(sessions), b"Q-SESSION-03 all sessions are encoded", at, sessions.count)
+
+
+cdef bint record_is_sane(const Sessions* sessions, const uint8_t* data, uint64_t size) noexcept nogil:
+    cdef uint32_t i
+    if size < RECORD_HEADER_BYTES or get_u32(data) != RECORD_VERSION or get_u32(data + 4) > sessions.limit \
+            or size != RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * <uint64_t>get_u32(data + 4):
+        return False
+    for i in range(get_u32(data + 4)):
+        if get_u64(data + RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * i) == 0 \
+                or get_u64(data + RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * i + 8) == 0:
+            return False
+    return True
+
+
+cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size) noexcept nogil:
+    cdef const uint8_t* at = data + RECORD_HEADER_BYTES
+    cdef Session* known
+    cdef uint32_t _i
+    if not record_is_sane(sessions, data, size):
+        return ERR_CORRUPT
+    memset(sessions.table, 0, sessions.capacity * sizeof(Session))
+    sessions.count = 0
+    for _i in range(get_u32(data + 4)):
+        known = &sessions.table[place_of(sessions, get_u64(at))]
+        if known.session == 0:
+            sessions.count += 1
+        known.session = get_u64(at)
+        known.sequence = get_u64(at + 8)
+        known.used = get_u64(at + 16)
+        at += RECORD_SESSION_BYTES
+    return OK

@@ -22,8 +22,9 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MEMBERSHIP, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE,
-    EVENT_READ, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER,
-    ROLE_LEARNER, ROLE_PRE_CANDIDATE, Event, GroupStatus, MemberStatus, PeerStatus, Protocol)
+    EVENT_READ, EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER,
+    EVENT_UNREACHABLE, PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE,
+    Event, GroupStatus, MemberStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
@@ -52,8 +53,13 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_REMOVED, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY,
-    ForwardedRead, PendingRead, Raft, VoteFields, is_peer, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_REMOVED, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
+    RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, is_peer, number_max,
+    slot_bit)
+from quorumlog._core.protocols.raft_shipping cimport (
+    shipping_deadline_ns, shipping_on_read, shipping_on_reply, shipping_turn)
+from quorumlog._core.protocols.raft_snapshot cimport (
+    snapshot_on_made, snapshot_on_piece, snapshot_on_stored, snapshot_restore, snapshot_turn, snapshot_write_reset)
 from quorumlog._core.protocols.raft_transfer cimport (
     disk_look, disk_stands_still, transfer_at_once, transfer_begin, transfer_expire, transfer_to_priority,
     transfer_turn)
@@ -95,7 +101,7 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
             or not (membership_votes(&raft.membership, options.self) or options.joining)
             or not restore_membership(raft, options) or not rules_are_safe(raft)
-            or not restore_faults(raft, options, log, now_ns)):
+            or not restore_faults(raft, options, log, now_ns) or not snapshot_restore(raft, options)):
         raft_close(raft)
         return NULL
     raft.group = options.group
@@ -128,7 +134,8 @@ cdef bint restore_membership(Raft* raft, const RaftOptions* options) noexcept no
             member.name = options.members[i].name
     membership_take(raft, &roster, options.membership_index if options.membership != NULL else 0)
     # Nobody to repair it, nobody to admit it.
-    return not (membership_is_alone(raft) and (options.fault_count > 0 or options.listening))
+    return not (membership_is_alone(raft) and (options.fault_count > 0 or options.listening
+                                              or options.snapshot_needed != 0))
 
 
 cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
@@ -168,10 +175,10 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
         raft.vote = raft.self if not options.listening else 0
     raft.listening = options.listening
     raft.role = ROLE_FOLLOWER
-    raft.commit = raft.log.first - 1
+    raft.commit = max(raft.log.first - 1, raft.snapshot.index)
     raft.verified = raft.commit
     raft.reachable = <uint32_t>0xFFFFFFFF
-    if options.unproved_last > raft.log.last:
+    if options.unproved_last > raft.log.last and raft.reset_truncate == 0:
         raft.unproved_last = options.unproved_last
         raft.unproved_term = options.unproved_term
         raft.unproved_term_max = raft.term
@@ -220,6 +227,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     room = raft_refill(raft)
     disk_look(raft)
     transfer_expire(raft)
+    if raft.reset_unwritten and room:
+        snapshot_write_reset(raft, out)
+        room = raft_refill(raft)
     if raft.listening:
         admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
@@ -242,6 +252,10 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         out.answer = change_begin(raft, out, event.batch) if room else ERR_OVERLOADED
     elif event.kind == EVENT_TRANSFER:
         out.answer = transfer_begin(raft, out, event.peer)
+    elif event.kind == EVENT_SNAPSHOT_MADE and room:
+        snapshot_on_made(raft, out, event)
+    elif event.kind == EVENT_SNAPSHOT_STORED and room:
+        snapshot_on_stored(raft, out, event)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
@@ -253,6 +267,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
         repair_turn(raft, out)
+    snapshot_turn(raft, out)
+    if raft.role == ROLE_LEADER:
+        shipping_turn(raft, out)
     finish(raft, out)
 
 
@@ -314,6 +331,8 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
         repair_on_fetched(raft, out, event)
     elif event.kind == EVENT_FETCHED:
         replication_on_fetched(raft, out, slot, event)
+    elif event.kind == EVENT_SNAPSHOT_READ:
+        shipping_on_read(raft, out, slot, event)
     elif event.kind == EVENT_REACHABLE:
         raft.reachable |= slot_bit(slot)
         replication_on_reachable(raft, out, slot, True)
@@ -327,7 +346,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
 
 
 cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
-    cdef uint64_t reads_ns, repair_ns
+    cdef uint64_t reads_ns, repair_ns, shipping_ns
     cdef uint32_t i
     for i in range(out.message_count):
         # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
@@ -348,6 +367,9 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
             if raft.transfer_target != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
+            shipping_ns = shipping_deadline_ns(raft)
+            if shipping_ns != 0:
+                out.deadline_ns = min(out.deadline_ns, shipping_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -365,11 +387,12 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW
+            or kind == RAFT_SNAPSHOT)
 
 
 cdef bint is_known(uint16_t kind) noexcept nogil:
-    return RAFT_PRE_VOTE <= kind <= RAFT_BARRIER_REPLY or kind == RAFT_TIMEOUT_NOW or kind == RAFT_REMOVED
+    return RAFT_PRE_VOTE <= kind <= RAFT_SNAPSHOT_REPLY or kind == RAFT_TIMEOUT_NOW or kind == RAFT_REMOVED
 
 
 cdef bint may_be_a_strangers(const Raft* raft, const Message* message) noexcept nogil:
@@ -383,7 +406,7 @@ cdef bint may_be_a_strangers(const Raft* raft, const Message* message) noexcept 
     if message.kind == RAFT_VOTE:
         return asked.membership > raft.membership.index
     return (message.kind == RAFT_APPEND or message.kind == RAFT_HEARTBEAT or message.kind == RAFT_COMMIT
-            or message.kind == RAFT_TIMEOUT_NOW or message.kind == RAFT_REMOVED)
+            or message.kind == RAFT_SNAPSHOT or message.kind == RAFT_TIMEOUT_NOW or message.kind == RAFT_REMOVED)
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
@@ -392,9 +415,10 @@ cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slo
         return False
     if message.term > number_max() or not is_known(message.kind):
         return False
-    if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
+    if message.batch_count > 1 and message.kind != RAFT_APPEND:
         return False
-    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY:
+    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY \
+            and message.kind != RAFT_SNAPSHOT:
         return False
     if message.kind == RAFT_PRE_VOTE and asked.proposed != message.term + 1:
         return False
@@ -466,12 +490,16 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return admission_on_reply(raft, out, message)
     if message.kind == RAFT_TIMEOUT_NOW:
         return election_on_timeout_now(raft, out, message)
+    if message.kind == RAFT_SNAPSHOT:
+        return snapshot_on_piece(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
         return replication_on_append_reply(raft, out, slot, message)
     if message.kind == RAFT_HEARTBEAT_REPLY:
         return replication_on_heartbeat_reply(raft, out, slot, message)
+    if message.kind == RAFT_SNAPSHOT_REPLY:
+        return shipping_on_reply(raft, out, slot, message)
     if message.kind == RAFT_BARRIER:
         admission_on_barrier(raft, out, slot, message)
     return True
@@ -527,6 +555,10 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.disk_stalls = raft.disk_stalls
     out.priority = raft.priority
     tell_members(raft, out)
+    out.snapshot_index = raft.snapshot.index
+    out.snapshot_log_bytes = raft.log.appended_bytes - raft.snapshot_seen_bytes
+    out.snapshot_needed = raft.snapshot_needed
+    out.snapshots_installed = raft.snapshots_installed
     for slot in range(<int>raft.membership.count):
         if not is_peer(raft, slot):
             continue
@@ -539,6 +571,9 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
             peer.next = raft.progress[slot].next
             peer.window_bytes = raft.progress[slot].window_bytes
             peer.in_flight_bytes = raft.progress[slot].in_flight_bytes
+            if raft.progress[slot].state == PEER_SNAPSHOT:
+                peer.snapshot_bytes = raft.sending[slot].id.file_bytes
+                peer.snapshot_acked_bytes = raft.sending[slot].acked
 
 
 cdef Protocol RAFT_TABLE

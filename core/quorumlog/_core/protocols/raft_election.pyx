@@ -138,7 +138,7 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
 cdef bint election_barred(const Raft* raft) noexcept nogil:
     """No leader that lacks what it may have acknowledged, nor one that doesn't know what that was; nobody who has no
     vote, and nobody who was removed (A-M12)."""
-    return (raft.faults.count > 0 or raft.listening or raft.removed_index != 0
+    return (raft.faults.count > 0 or raft.listening or raft.snapshot_needed != 0 or raft.removed_index != 0
             or not membership_is_voter(raft))
 
 

@@ -7,10 +7,11 @@ from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
+    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT, OK)
 from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_open)
+from quorumlog._core.runtime.apply_snapshot cimport apply_note
 from quorumlog._core.runtime.intake cimport intake_release
 from quorumlog._core.storage.batch cimport (
     KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
@@ -111,11 +112,12 @@ cdef Batch* next_recent(Apply* apply, index_t index) noexcept nogil:
 
 cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
     cdef index_t index = load_u64(&apply.applied) + 1
+    cdef index_t commit = load_u64(&apply.commit)      # first: an install shows in `restore` before it does here
     cdef Batch* batch
     cdef int status
-    if load_u32(&apply.stopped):
+    if load_u32(&apply.stopped) or load_u64(&apply.restore):
         return ERR_AGAIN
-    if index > load_u64(&apply.commit) or load_u64(&apply.faulty):
+    if index > commit or load_u64(&apply.faulty):
         return ERR_AGAIN
     batch = next_recent(apply, index)
     if batch == NULL:
@@ -124,14 +126,16 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
         status = wal_read(apply.wal, apply.group, index, apply.pool, &batch)
         if status == ERR_NOT_FOUND or status == ERR_MEMORY:
             return ERR_AGAIN         # committed by others and not yet flushed here, or too much on loan
+        if status == ERR_COMPACTED and load_u64(&apply.restore):
+            return ERR_AGAIN         # a snapshot was installed meanwhile
         if apply.repairable and (status == ERR_CORRUPT or status == ERR_IO):
             store_u64(&apply.faulty, index)      # the reactor has it repaired, and clears this
             return ERR_AGAIN
         if status != OK:
             return status
     check2(batch.first == index, b"Q-APLY-03 batches are applied in order, whole", batch.first, index)
-    check2(batch_last(batch) <= load_u64(&apply.commit), b"Q-APLY-04 only committed batches are applied",
-           batch_last(batch), load_u64(&apply.commit))
+    check2(batch_last(batch) <= commit, b"Q-APLY-04 only committed batches are applied",
+           batch_last(batch), commit)
     apply.taken = batch
     if batch.kind == KIND_ENTRIES:
         apply.admission = sessions_admit(&apply.sessions, batch.session, batch.sequence, index)
@@ -150,6 +154,7 @@ cdef Receipt* apply_receipt(Apply* apply) noexcept nogil:
 cdef void apply_done(Apply* apply) noexcept nogil:
     cdef Batch* batch = apply.taken
     apply.taken = NULL
+    apply_note(apply, batch)
     if batch.kind == KIND_ENTRIES and batch.session == apply.session:
         if apply.admission == ADMIT_APPLY:
             store_u64(&apply.settled, batch.sequence)

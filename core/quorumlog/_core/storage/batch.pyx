@@ -194,8 +194,7 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
 
 cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
-    check2(batch.kind >= KIND_ENTRIES and batch.kind <= KIND_MEMBERSHIP,
-           b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
+    check2(kind_is_known(batch.kind), b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
@@ -228,7 +227,7 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
         return ERR_CORRUPT
     if identity[4] != IDENTITY_VERSION or get_u16(identity + 6) != 0 or get_u32(identity + 76) != 0:
         return ERR_CORRUPT
-    if kind < KIND_ENTRIES or kind > KIND_MEMBERSHIP:
+    if not kind_is_known(kind):
         return ERR_CORRUPT
     if body_bytes > BATCH_BODY_BYTES_MAX or (body_bytes & 7) != 0 or count > BATCH_ENTRIES_MAX:
         return ERR_CORRUPT
