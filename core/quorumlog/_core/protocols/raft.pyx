@@ -72,7 +72,8 @@ cdef enum:
 # Opening
 
 cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) noexcept nogil:
-    if options.self == 0 or options.member_count > NODES_MAX or options.voter_count == 0 or options.voter_count > NODES_MAX:
+    if options.self == 0 or options.voter_count == 0 or options.voter_count > NODES_MAX \
+            or options.member_count > NODES_MAX:
         return False
     # A heartbeat must fit into an election timeout, and sums of times into 64 bits.
     if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
@@ -134,8 +135,8 @@ cdef bint restore_membership(Raft* raft, const RaftOptions* options) noexcept no
             member.name = options.members[i].name
     membership_take(raft, &roster, options.membership_index if options.membership != NULL else 0)
     # Nobody to repair it, nobody to admit it.
-    return not (membership_is_alone(raft) and (options.fault_count > 0 or options.listening
-                                              or options.snapshot_needed != 0))
+    return not membership_is_alone(raft) or (
+        options.fault_count == 0 and not options.listening and options.snapshot_needed == 0)
 
 
 cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
@@ -411,7 +412,8 @@ cdef bint may_be_a_strangers(const Raft* raft, const Message* message) noexcept 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
-    if (slot < 0 and not may_be_a_strangers(raft, message)) or message.sender == raft.self or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
+    if (slot < 0 and not may_be_a_strangers(raft, message)) or message.sender == raft.self \
+            or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
     if message.term > number_max() or not is_known(message.kind):
         return False

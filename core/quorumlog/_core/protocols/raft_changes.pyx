@@ -5,13 +5,12 @@ from libc.string cimport memcmp, memset
 
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_BUSY, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_USAGE, OK
-from quorumlog._core.base.types cimport NODES_MAX, index_t
+from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.engine.membership cimport (
     MEMBERSHIP_DELTA, MEMBERSHIP_JOINT, MEMBERSHIP_LEFT, MEMBERSHIP_SET, MEMBERSHIP_SIMPLE, MEMBER_LEARNER, MEMBER_NONE,
-    MEMBER_VOTER, ROSTER_BYTES_MAX, Member, Roster, membership_is_joint, membership_pends, membership_slot,
-    roster_decode, roster_encode, roster_find)
+    MEMBER_VOTER, Member, Roster, membership_is_joint, membership_pends, membership_slot, roster_decode, roster_find)
 from quorumlog._core.engine.protocol cimport PEER_STREAM, ROLE_LEADER
-from quorumlog._core.protocols.raft_membership cimport membership_is_voter, membership_tell_removed
+from quorumlog._core.protocols.raft_membership cimport membership_tell_removed
 from quorumlog._core.protocols.raft_records cimport raft_roster_batch
 from quorumlog._core.protocols.raft_replication cimport replication_append
 from quorumlog._core.storage.batch cimport batch_drop

@@ -8,7 +8,8 @@ from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.membership cimport (
     MEMBERSHIP_LEFT, MEMBER_NONE, Member, membership_adopt, membership_before, membership_slot, roster_decode)
 from quorumlog._core.engine.progress cimport progress_open
-from quorumlog._core.engine.protocol cimport ROLE_FOLLOWER, ROLE_LEADER
+from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.transfer cimport sending_end
 from quorumlog._core.protocols.raft_records cimport raft_message
 from quorumlog._core.protocols.raft_state cimport RAFT_REMOVED, RemovedFields, slot_bit
 from quorumlog._core.storage.batch cimport KIND_MEMBERSHIP
@@ -41,9 +42,9 @@ cdef void forget_slot(Raft* raft, int slot) noexcept nogil:
     for i in range(raft.faults.count):
         if raft.faults.faults[i].asked == slot:
             raft.faults.faults[i].asked_ns = 0
-    if raft.membership.nodes[slot] != 0:
-        progress_open(&raft.progress[slot], raft.membership.nodes[slot], raft.log.last + 1)
-        raft.progress[slot].heard_ns = raft.now_ns
+    sending_end(&raft.sending[slot])
+    progress_open(&raft.progress[slot], raft.membership.nodes[slot], raft.log.last + 1)
+    raft.progress[slot].heard_ns = raft.now_ns
 
 
 cdef void membership_take(Raft* raft, const Roster* roster, index_t index) noexcept nogil:

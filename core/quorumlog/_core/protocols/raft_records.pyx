@@ -18,7 +18,8 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_message, outbox_write
 from quorumlog._core.protocols.raft_state cimport SPARES, SPARES_PER_STEP, Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_COMPACT, KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_drop, batch_new, batch_stamp)
+    KIND_BLANK, KIND_COMPACT, KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_drop, batch_new,
+    batch_stamp)
 
 from libc.string cimport memcpy, memset
 
