@@ -36,6 +36,7 @@ class Mutant:
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
+MEMBERSHIP = "tests/transcripts/test_raft_membership.py"
 TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
 TWOPHASE = "tests/twophase/test_hard_cases.py"
@@ -116,6 +117,11 @@ MUTANTS = (
            "tests/storage/test_slots.py", "paxos"),
     Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
     Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
+    Mutant("change-before-own-term", "raft", "a membership record before an entry of the own term (A-M1)", MEMBERSHIP),
+    Mutant("promoted-before-caught-up", "raft", "a learner gets a vote before it has the log", MEMBERSHIP),
+    Mutant("membership-survives-truncation", "raft", "a truncated membership stays in force (A-M5)", MEMBERSHIP),
+    Mutant("joint-by-the-new-half", "quorum", "in a joint membership the new half alone decides (A-M3)", MEMBERSHIP),
+    Mutant("learner-counts", "membership", "a learner counts as a voter", MEMBERSHIP),
     Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
     Mutant("head-dropped-before-durable", "snapshots", "the head goes when a snapshot is due, not when it is durable"),
     Mutant("term-of-the-head-lost", "snapshots", "a compaction names another term than its last entry has"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from disk import Repair, Violated, replay, require
+from node import Node, halves_of
 
 from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
 
@@ -20,45 +21,22 @@ READ_KINDS = ("round", "lease", "as-of")
 CORRUPT = 42
 
 
-class Node:
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.raft: RaftNode | None = None
-        self.clock_ns = 0
-        self.deadline_ns = 0
-        self.disk: list[tuple[int, Any]] = []  # what survives a power cut
-        self.pending: list[tuple[int, Any]] = []  # written, not synced
-        self.bad: set[tuple[int, int]] = set()  # first index and term of batches that can't be read
-        self.known_bad: set[tuple[int, int]] = set()  # of these, what the node knows of
-        self.rejoins = False  # an empty directory under a known name
-        self.forgotten: set[tuple[Any, ...]] = set()  # identities that it had before it was wiped
-        self.listening = False
-        self.repair_fetches: list[tuple[int, int]] = []
-        self.held: list[Letter] = []  # waiting for their after_io
-        self.log: list[Record] = []  # as the node should have it in memory
-        self.hard: tuple[int, int] = (0, 0)  # term and vote on disk
-        self.flushed = 0
-        self.commit = 0
-        self.role = "follower"
-        self.unproved_last = 0
-        self.fetches: list[tuple[int, int, int]] = []
-
-    @property
-    def up(self) -> bool:
-        return self.raft is not None
-
-    def status(self) -> dict[str, Any]:
-        assert self.raft is not None
-        return dict(self.raft.status())
-
-
 class World:
-    def __init__(self, count: int = 3, *, manual: bool = False, fetch: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        count: int = 3,
+        *,
+        voters: Iterable[int] | None = None,
+        manual: bool = False,
+        fetch: bool = True,
+        **options: Any,
+    ) -> None:
         self.pool = Pool()
         self.options = options
         self.manual = manual  # the test says when writes are synced
         self.fetch = fetch  # answer fetches at once
         self.numbers = list(range(1, count + 1))
+        self.voters = list(voters or self.numbers)  # that the group begins with
         self.nodes = {number: Node(number) for number in self.numbers}
         self.network: list[Letter] = []
         self.cuts: set[tuple[int, int]] = set()
@@ -96,9 +74,13 @@ class World:
             for batch in log
             if (batch.first, batch.term) in node.bad
         ]
+        rosters = [batch for batch in log if batch.kind == "membership"]
         node.raft = RaftNode(
             number,
-            self.numbers,
+            self.voters,
+            joining=number not in self.voters,
+            membership=rosters[-1].body if rosters else None,
+            membership_index=rosters[-1].first if rosters else 0,
             now_ns=node.clock_ns,
             term=term,
             vote=vote,
@@ -115,6 +97,7 @@ class World:
         node.repair_fetches = []
         node.unproved_last = unproved_last
         node.deadline_ns = node.clock_ns
+        node.halves = halves_of(node.status())
         self.carry_out(node, node.raft.flushed(node.clock_ns, node.flushed))
 
     def crash(self, number: int, *, keep: int = 0) -> None:
@@ -233,6 +216,14 @@ class World:
         node = self.nodes[number]
         assert node.raft is not None
         effects = node.raft.transfer(node.clock_ns, target)
+        self.carry_out(node, effects)
+        return int(effects["answer"])
+
+    def change(self, number: int, goals: dict[int, str], *, whole: bool = False) -> int:
+        """Asks `number` for a change of the membership; the Status it answers."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        effects = node.raft.change(node.clock_ns, goals, whole=whole)
         self.carry_out(node, effects)
         return int(effects["answer"])
 
@@ -406,6 +397,7 @@ class World:
         node.fetches += effects["fetches"]
         node.repair_fetches += effects["repair_fetches"]
         self.check(node, effects["commit"])
+        node.halves = halves_of(node.status())
         self.release(node)
         if not self.manual and node.pending:
             self.flush(node.number)
@@ -508,13 +500,17 @@ class World:
             f"{node.number} commits what others have committed",
         )
         for identity in mine[shared:]:
-            holders = sum(
-                identity in [b.identity for b in replay(other.disk)[2]] or identity in other.forgotten
+            holders = {
+                other.number
                 for other in self.nodes.values()
-            )
+                if identity in [b.identity for b in replay(other.disk)[2]] or identity in other.forgotten
+            }
             require(
-                2 * holders > len(self.nodes),
-                f"committed index {identity[0]} lies on the disks of a majority",
+                any(
+                    all(2 * len(half & holders) > len(half) for half in halves)
+                    for halves in (node.halves, halves_of(node.status()))
+                ),
+                f"committed index {identity[0]} lies on the disks of a majority, of each half",
             )
             self.committed.append(identity)
         node.commit = commit

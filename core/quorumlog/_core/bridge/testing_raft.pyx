@@ -14,34 +14,39 @@ from quorumlog._core.base.types cimport SnapshotId
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport (
     GroupLog, LogRun, log_batch, log_close, log_compact, log_open, log_pin, log_restore, log_term)
+from quorumlog._core.engine.membership cimport (
+    MEMBERSHIP_DELTA, MEMBERSHIP_SET, ROSTER_BYTES_MAX, Roster, roster_decode, roster_encode)
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE,
-    ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, Protocol)
+    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MEMBERSHIP, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE,
+    EVENT_READ, EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER,
+    EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE, Event,
+    GroupStatus, Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_state cimport Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_HARD_STATE, KIND_SNAPSHOT, KIND_TRUNCATE, Batch, BatchPool,
-    batch_drop, batch_keep,
+    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_SNAPSHOT, KIND_TRUNCATE, Batch,
+    BatchPool, batch_drop, batch_keep,
     batch_last,
     batch_new, batch_offsets, batch_payload, batch_stamp, offsets_bytes, pool_close, pool_open)
 
 GROUP = 7
 KINDS = {KIND_ENTRIES: "entries", KIND_BLANK: "blank", KIND_HARD_STATE: "hard state",
-         KIND_TRUNCATE: "truncate", KIND_COMPACT: "compact", KIND_SNAPSHOT: "piece"}
+         KIND_TRUNCATE: "truncate", KIND_MEMBERSHIP: "membership", KIND_COMPACT: "compact", KIND_SNAPSHOT: "piece"}
+STAGES = {1: "simple", 2: "joint", 3: "left"}
+GOALS = {0: "gone", 1: "voter", 2: "learner"}
 ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CANDIDATE: "candidate",
-         ROLE_LEADER: "leader"}
+         ROLE_LEADER: "leader", ROLE_LEARNER: "learner"}
 MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
             7: "heartbeat", 8: "heartbeat-reply", 9: "commit", 10: "read-index", 11: "read-index-reply",
             12: "stale-term", 13: "fetch", 14: "fetch-reply", 15: "barrier", 16: "barrier-reply",
-            17: "snapshot", 18: "snapshot-reply", 22: "timeout-now"}
+            17: "snapshot", 18: "snapshot-reply", 22: "timeout-now", 23: "removed"}
 MESSAGE_NUMBERS = {name: number for number, name in MESSAGES.items()}
 FIELDS = {
-    "pre-vote": ("last_index", "last_term", "proposed", "tail", "transfer"),
-    "vote": ("last_index", "last_term", "proposed", "tail", "transfer"),
+    "pre-vote": ("last_index", "last_term", "proposed", "tail", "transfer", "membership"),
+    "vote": ("last_index", "last_term", "proposed", "tail", "transfer", "membership"),
     "pre-vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "append": ("prev_index", "prev_term", "commit"),
@@ -59,9 +64,10 @@ FIELDS = {
     "snapshot": ("index", "entry_term", "writer", "number", "file_bytes", "offset"),
     "snapshot-reply": ("index", "writer", "number", "offset", "restart"),
     "timeout-now": ("last_index",),
+    "removed": ("index",),
 }
 
-WHEN_NOT_ZERO = ("tail", "transfer", "withheld", "listening", "wants", "priority", "holds_ns", "by_lease")
+WHEN_NOT_ZERO = ("tail", "transfer", "withheld", "listening", "wants", "priority", "holds_ns", "by_lease", "membership")
 
 
 cdef class Pool:
@@ -169,6 +175,20 @@ cdef class Record:
         return (self.batch.first, self.batch.count, self.batch.term, self.batch.kind, self.batch.body_crc)
 
     @property
+    def roster(self):
+        """Of a membership record: its stage, and of each node (role, before, goal)."""
+        cdef Roster roster
+        if roster_decode(&roster, self.batch.body, self.batch.body_bytes) != 0:
+            raise ValueError("no roster")
+        return STAGES.get(roster.stage, roster.stage), {
+            roster.members[i].node: (GOALS[roster.members[i].role], GOALS[roster.members[i].before],
+                                     GOALS[roster.members[i].goal]) for i in range(roster.count)}
+
+    @property
+    def body(self):
+        return <bytes>self.batch.body[:self.batch.body_bytes]
+
+    @property
     def payloads(self):
         cdef const uint32_t* offsets = batch_offsets(self.batch)
         cdef const uint8_t* payload = batch_payload(self.batch)
@@ -184,6 +204,10 @@ cdef class Record:
         if self.batch.kind == KIND_SNAPSHOT:
             return f"piece of {self.batch.body_bytes} bytes"
         what = "" if self.batch.kind == KIND_ENTRIES else " " + KINDS[self.batch.kind]
+        if self.batch.kind == KIND_MEMBERSHIP:
+            stage, members = self.roster
+            what = f" {stage}:" + "".join(f" {node} {role}" if role == goal else f" {node} {role} to be {goal}"
+                                          for node, (role, _, goal) in sorted(members.items()))
         where = f"{self.first}" if self.count == 1 else f"{self.first}..{self.last}"
         return f"{where}@{self.term}{what}"
 
@@ -274,6 +298,7 @@ cdef class RaftNode:
                   uint64_t unproved_last=0, snapshot=None, uint64_t snapshot_needed=0,
                   uint64_t snapshot_log_bytes=0, uint64_t retained_log_bytes=0, uint64_t snapshot_bytes_per_s=0,
                   faults=(), bint listening=False, uint8_t priority=0,
+                  bint joining=False, bytes membership=None, uint64_t membership_index=0,
                   uint64_t disk_patience_ns=0, bint leases=False, uint32_t clock_drift_ppm=0,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
@@ -316,6 +341,10 @@ cdef class RaftNode:
         options.snapshot_bytes_per_s = snapshot_bytes_per_s
         options.piece_bytes = 64
         options.priority = priority
+        options.joining = joining
+        if membership is not None:
+            options.membership, options.membership_bytes = membership, len(membership)
+            options.membership_index = membership_index
         options.disk_patience_ns = disk_patience_ns
         options.leases = leases
         options.clock_drift_ppm = clock_drift_ppm
@@ -456,6 +485,27 @@ cdef class RaftNode:
         event.kind, event.now_ns, event.peer = EVENT_TRANSFER, now_ns, target
         return self.step(&event)
 
+    def change(self, uint64_t now_ns, goals, bint whole=False):
+        """What these nodes ({node: "voter"}) are to become; `whole`: all others go.  `answer` is a Status."""
+        cdef Event event
+        cdef Roster roster
+        cdef Batch* batch
+        cdef BatchPool* pool = pool_open(1 << 20)
+        memset(&roster, 0, sizeof(Roster))
+        roster.stage = MEMBERSHIP_SET if whole else MEMBERSHIP_DELTA
+        for node, goal in goals.items():
+            roster.members[roster.count].node = node
+            roster.members[roster.count].goal = {word: number for number, word in GOALS.items()}[goal]
+            roster.count += 1
+        batch = batch_new(pool, ROSTER_BYTES_MAX)
+        batch.body_bytes = roster_encode(&roster, batch.body)
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.batch = EVENT_MEMBERSHIP, now_ns, batch
+        effects = self.step(&event)
+        batch_drop(batch)
+        pool_close(pool)
+        return effects
+
     def fetched(self, uint64_t now_ns, uint64_t peer, list records, int status=0, *, uint64_t first=0,
                 bint repair=False):
         cdef Event event
@@ -519,6 +569,10 @@ cdef class RaftNode:
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
             "listening": bool(status.listening), "faulty": status.faulty,
+            "membership_index": status.membership_index, "stage": STAGES[status.membership_stage],
+            "removed": bool(status.removed),
+            "members": {status.members[i].node: (GOALS[status.members[i].role], GOALS[status.members[i].before],
+                                                 GOALS[status.members[i].goal]) for i in range(status.member_count)},
             "transfer": status.transfer, "transfers": status.transfers,
             "transfers_failed": status.transfers_failed, "disk_stalls": status.disk_stalls,
             "faults_found": status.faults_found, "faults_repaired": status.faults_repaired,

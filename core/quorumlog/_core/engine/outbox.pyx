@@ -85,6 +85,7 @@ cdef void outbox_clear(Outbox* out) noexcept nogil:
     out.repair = 0
     out.faulty_first = 0
     out.answer = 0
+    out.membership_changed = False
     out.leader_changed = False
     out.piece_read_count = 0
     out.piece_store.batch = NULL

@@ -24,6 +24,7 @@ cdef enum EventKind:
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
+    EVENT_MEMBERSHIP = 21      # `batch` is a request to change the membership, and stays the caller's; outbox.answer
     EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
     EVENT_SNAPSHOT_MADE = 30   # this node wrote `snapshot`, durably (or not: `status` says why)
     EVENT_SNAPSHOT_READ = 31   # answer to a PieceRead: `batch`, the piece at `offset` (or none: `status`), for `peer`
@@ -79,6 +80,12 @@ cdef struct PeerStatus:
     uint64_t snapshot_bytes    # of the file being sent to it; 0: none
     uint64_t snapshot_acked_bytes
 
+cdef struct MemberStatus:
+    node_t node
+    uint8_t role               # MemberRole of engine/membership: now, before this record, and at last
+    uint8_t before
+    uint8_t goal
+
 cdef struct GroupStatus:
     uint8_t role
     term_t term
@@ -103,6 +110,11 @@ cdef struct GroupStatus:
     uint64_t transfers_failed  # of these, given up in time
     uint64_t disk_stalls       # how often leadership was given up as the disk stood still
     uint8_t priority
+    index_t membership_index   # of the record in force; 0: what the group began with
+    uint8_t membership_stage   # MembershipStage
+    bint removed               # the group has told this node that it is no member any more
+    uint32_t member_count
+    MemberStatus members[16]
     index_t snapshot_index     # of the newest snapshot here; 0: none
     uint64_t snapshot_log_bytes    # appended behind it
     index_t snapshot_needed    # 0, or: the state can't be built here before a snapshot of it, or a newer one, has come

@@ -3,6 +3,7 @@
 from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.engine.membership cimport Member
 from quorumlog._core.engine.protocol cimport Protocol
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -12,6 +13,12 @@ cdef struct RaftOptions:
     node_t self
     node_t voters[NODES_MAX]
     uint32_t voter_count
+    Member members[NODES_MAX]          # names and addresses, as far as they are known, of these and others
+    uint32_t member_count
+    bint joining                       # not one of the voters: it waits to be added
+    const uint8_t* membership          # body of the newest membership record, of the log or before its head; NULL: none
+    uint32_t membership_bytes
+    index_t membership_index
     uint64_t election_timeout_ns       # drawn anew each time from [1, 2) times this
     uint64_t heartbeat_ns
     uint64_t append_bytes_max          # of batches in one append message (one batch may exceed it)

@@ -16,17 +16,19 @@ from quorumlog._core.base.status cimport ERR_OVERLOADED, OK
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t
 from quorumlog._core.engine.faults cimport Fault, faults_add, faults_close, faults_first
 from quorumlog._core.engine.log cimport GroupLog, log_flush, log_term
-from quorumlog._core.engine.membership cimport membership_open, membership_slot, membership_votes
+from quorumlog._core.engine.membership cimport (
+    MEMBERSHIP_LEFT, Member, Roster, membership_open, membership_slot, membership_votes, roster_decode, roster_find)
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE,
-    PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus,
-    Protocol)
+    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MEMBERSHIP, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE,
+    EVENT_READ, EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER,
+    EVENT_UNREACHABLE, PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE,
+    Event, GroupStatus, MemberStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
+from quorumlog._core.protocols.raft_changes cimport change_begin, change_turn
 from quorumlog._core.protocols.raft_election cimport (
     election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
     election_on_pre_vote, election_on_pre_vote_reply, election_on_timeout_now, election_on_vote,
@@ -35,6 +37,8 @@ from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
 from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_ns
+from quorumlog._core.protocols.raft_membership cimport (
+    membership_is_alone, membership_is_voter, membership_on_removed, membership_take)
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
@@ -49,8 +53,9 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW,
-    RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_REMOVED, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
+    RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, is_peer, number_max,
+    slot_bit)
 from quorumlog._core.protocols.raft_shipping cimport (
     shipping_deadline_ns, shipping_on_read, shipping_on_reply, shipping_turn)
 from quorumlog._core.protocols.raft_snapshot cimport (
@@ -67,7 +72,8 @@ cdef enum:
 # Opening
 
 cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) noexcept nogil:
-    if options.self == 0 or options.voter_count == 0 or options.voter_count > NODES_MAX:
+    if options.self == 0 or options.voter_count == 0 or options.voter_count > NODES_MAX \
+            or options.member_count > NODES_MAX:
         return False
     # A heartbeat must fit into an election timeout, and sums of times into 64 bits.
     if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
@@ -76,8 +82,6 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
         return False
     if options.disk_patience_ns > number_max():
         return False
-    if options.voter_count == 1 and (options.fault_count > 0 or options.listening or options.snapshot_needed != 0):
-        return False                   # nobody to repair it, nobody to admit it
     return (options.uncommitted_bytes_max > 0 and options.hard_state_term <= number_max()
             and log.last <= number_max() and log.group == options.group)
 
@@ -89,31 +93,50 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft = <Raft*>calloc(1, sizeof(Raft))
     if raft == NULL:
         return NULL
+    raft.log = log
+    raft.now_ns = now_ns
     raft.reads = <PendingRead*>calloc(PENDING_READS_MAX, sizeof(PendingRead))
     raft.forwarded = <ForwardedRead*>calloc(PENDING_READS_MAX, sizeof(ForwardedRead))
     raft.pool = pool_open(POOL_BYTES)
     if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
-            or not membership_votes(&raft.membership, options.self)
-            or not rules_are_safe(raft)):
-        raft_close(raft)
-        return NULL
-    raft.log = log
-    if not restore_faults(raft, options, log, now_ns) or not snapshot_restore(raft, options):
+            or not (membership_votes(&raft.membership, options.self) or options.joining)
+            or not restore_membership(raft, options) or not rules_are_safe(raft)
+            or not restore_faults(raft, options, log, now_ns) or not snapshot_restore(raft, options)):
         raft_close(raft)
         return NULL
     raft.group = options.group
-    raft.self = options.self
-    raft.self_slot = membership_slot(&raft.membership, options.self)
     raft.election_timeout_ns = options.election_timeout_ns
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
     raft.priority = options.priority
     raft.disk_patience_ns = options.disk_patience_ns if options.disk_patience_ns else 2 * options.election_timeout_ns
-    raft.now_ns = now_ns
     restore(raft, options)
     return raft
+
+
+cdef bint restore_membership(Raft* raft, const RaftOptions* options) noexcept nogil:
+    """The newest record's, if there is one; else the voters that the group began with."""
+    cdef Roster roster
+    cdef Member* member
+    cdef uint32_t i
+    roster = raft.membership.roster
+    raft.self = options.self
+    if options.membership != NULL and (
+            roster_decode(&roster, options.membership, options.membership_bytes) != OK
+            or roster.stage > MEMBERSHIP_LEFT):
+        return False
+    for i in range(options.member_count):
+        member = roster_find(&roster, options.members[i].node)
+        if member != NULL and member.port == 0:
+            member.port = options.members[i].port
+            member.host = options.members[i].host
+            member.name = options.members[i].name
+    membership_take(raft, &roster, options.membership_index if options.membership != NULL else 0)
+    # Nobody to repair it, nobody to admit it.
+    return not membership_is_alone(raft) or (
+        options.fault_count == 0 and not options.listening and options.snapshot_needed == 0)
 
 
 cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
@@ -173,7 +196,7 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
     if raft.leases:
         raft.heard_leader_ns = raft.now_ns
     election_reset_timer(raft)
-    if raft.membership.count == 1:
+    if raft.membership.voters == slot_bit(raft.self_slot):
         raft.election_deadline_ns = raft.now_ns + 1    # nobody to wait for (0 would be never)
 
 
@@ -226,6 +249,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         reads_propose(raft, out, event)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
+    elif event.kind == EVENT_MEMBERSHIP:
+        out.answer = change_begin(raft, out, event.batch) if room else ERR_OVERLOADED
     elif event.kind == EVENT_TRANSFER:
         out.answer = transfer_begin(raft, out, event.peer)
     elif event.kind == EVENT_SNAPSHOT_MADE and room:
@@ -236,6 +261,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
+    change_turn(raft, out)
+    leave_if_removed(raft, out)
     transfer_turn(raft, out)
     if raft.faults.count > 0:
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
@@ -245,6 +272,17 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     if raft.role == ROLE_LEADER:
         shipping_turn(raft, out)
     finish(raft, out)
+
+
+cdef void leave_if_removed(Raft* raft, Outbox* out) noexcept nogil:
+    """4.2.2: "a leader that is removed from the configuration steps down once the Cnew entry is committed"."""
+    if raft.role != ROLE_LEADER or membership_is_voter(raft) or raft.membership.index > raft.commit:
+        return
+    transfer_at_once(raft, out)
+    election_follow(raft, out, 0)
+    election_reset_timer(raft)
+    if raft.self_slot == NODES_MAX:
+        raft.removed_index = raft.membership.index
 
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
@@ -265,7 +303,8 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
-    if raft.role == ROLE_LEADER and disk_stands_still(raft) and raft.membership.count > 1:
+    if raft.role == ROLE_LEADER and disk_stands_still(raft) and not membership_is_alone(raft):
+        raft.disk_stalls += 1
         transfer_at_once(raft, out)
         election_follow(raft, out, 0)
         election_reset_timer(raft)
@@ -320,7 +359,7 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
     if raft.faults.count > 0:
         out.faulty_first = faults_first(&raft.faults)
     if raft.role == ROLE_LEADER:
-        if raft.membership.count == 1:
+        if membership_is_alone(raft):
             out.deadline_ns = 0        # nobody to tell, nobody to lose
         else:
             out.deadline_ns = min(raft.heartbeat_deadline_ns,
@@ -354,12 +393,27 @@ cdef bint is_request(uint16_t kind) noexcept nogil:
 
 
 cdef bint is_known(uint16_t kind) noexcept nogil:
-    return RAFT_PRE_VOTE <= kind <= RAFT_SNAPSHOT_REPLY or kind == RAFT_TIMEOUT_NOW
+    return RAFT_PRE_VOTE <= kind <= RAFT_SNAPSHOT_REPLY or kind == RAFT_TIMEOUT_NOW or kind == RAFT_REMOVED
+
+
+cdef bint may_be_a_strangers(const Raft* raft, const Message* message) noexcept nogil:
+    """4.1: a node heeds leaders that its own membership doesn't name, as it may be behind; candidates too, if they
+    know of a newer membership.  Who knows of an older one was removed, and is told so."""
+    cdef const VoteFields* asked = <const VoteFields*>message.fields
+    if message.sender == 0:
+        return False
+    if message.kind == RAFT_PRE_VOTE:
+        return asked.membership != raft.membership.index
+    if message.kind == RAFT_VOTE:
+        return asked.membership > raft.membership.index
+    return (message.kind == RAFT_APPEND or message.kind == RAFT_HEARTBEAT or message.kind == RAFT_COMMIT
+            or message.kind == RAFT_SNAPSHOT or message.kind == RAFT_TIMEOUT_NOW or message.kind == RAFT_REMOVED)
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
-    if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
+    if (slot < 0 and not may_be_a_strangers(raft, message)) or message.sender == raft.self \
+            or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
     if message.term > number_max() or not is_known(message.kind):
         return False
@@ -384,6 +438,9 @@ cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept n
         return
     if message.kind == RAFT_PRE_VOTE:
         election_on_pre_vote(raft, out, slot, message)         # never changes our term (A-R11, A-R29)
+        return
+    if message.kind == RAFT_REMOVED:
+        membership_on_removed(raft, out, message)
         return
     if message.kind == RAFT_FETCH or message.kind == RAFT_FETCH_REPLY:
         # Of any role and any term (rule 10): it is about what lies in a log, not about who leads.
@@ -412,7 +469,7 @@ cdef void on_message(Raft* raft, Outbox* out, const Message* message) noexcept n
 
 cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil:
     """A message of the current term.  False: the peer broke the protocol."""
-    if raft.role == ROLE_LEADER:
+    if raft.role == ROLE_LEADER and slot >= 0:
         if not raft.peer_listening[slot]:
             raft.progress[slot].heard_ns = raft.now_ns
         raft.progress[slot].active = True
@@ -452,6 +509,24 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
 
 # The table
 
+cdef void tell_members(const Raft* raft, GroupStatus* out) noexcept nogil:
+    cdef const Roster* roster = &raft.membership.roster
+    cdef MemberStatus* member
+    cdef uint32_t i
+    out.membership_index = raft.membership.index
+    out.membership_stage = roster.stage
+    out.removed = raft.removed_index != 0
+    if raft.role == ROLE_FOLLOWER and raft.membership.learners & slot_bit(raft.self_slot):
+        out.role = ROLE_LEARNER
+    for i in range(roster.count):
+        member = &out.members[out.member_count]
+        member.node = roster.members[i].node
+        member.role = roster.members[i].role
+        member.before = roster.members[i].before
+        member.goal = roster.members[i].goal
+        out.member_count += 1
+
+
 cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     cdef Raft* raft = <Raft*>state
     cdef int slot
@@ -481,12 +556,13 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.transfers_failed = raft.transfers_failed
     out.disk_stalls = raft.disk_stalls
     out.priority = raft.priority
+    tell_members(raft, out)
     out.snapshot_index = raft.snapshot.index
     out.snapshot_log_bytes = raft.log.appended_bytes - raft.snapshot_seen_bytes
     out.snapshot_needed = raft.snapshot_needed
     out.snapshots_installed = raft.snapshots_installed
     for slot in range(<int>raft.membership.count):
-        if slot == raft.self_slot:
+        if not is_peer(raft, slot):
             continue
         peer = &out.peers[out.peer_count]
         out.peer_count += 1

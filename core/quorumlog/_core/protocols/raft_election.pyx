@@ -19,12 +19,13 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
 from quorumlog._core.protocols.raft_admission cimport admission_new_term
 from quorumlog._core.protocols.raft_lease cimport lease_binds
+from quorumlog._core.protocols.raft_membership cimport membership_is_voter, membership_refuse_stranger
 from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns, reads_refuse_all
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard_state
 from quorumlog._core.protocols.raft_replication cimport replication_start
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_VOTE, RAFT_VOTE_REPLY, SPARES_PER_STEP,
-    VOTE_FLAG_TAIL, Raft, TimeoutNowFields, VoteFields, VoteReplyFields, number_max, slot_bit)
+    VOTE_FLAG_TAIL, Raft, TimeoutNowFields, VoteFields, VoteReplyFields, is_peer, number_max, slot_bit)
 from quorumlog._core.protocols.raft_tail cimport tail_decide, tail_forget, tail_heard, tail_unproved
 from quorumlog._core.protocols.raft_transfer cimport disk_stands_still, transfer_forget
 
@@ -135,8 +136,10 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
 
 
 cdef bint election_barred(const Raft* raft) noexcept nogil:
-    """No leader that lacks what it may have acknowledged, nor one that doesn't know what that was."""
-    return raft.faults.count > 0 or raft.listening or raft.snapshot_needed != 0
+    """No leader that lacks what it may have acknowledged, nor one that doesn't know what that was; nobody who has no
+    vote, and nobody who was removed (A-M12)."""
+    return (raft.faults.count > 0 or raft.listening or raft.snapshot_needed != 0 or raft.removed_index != 0
+            or not membership_is_voter(raft))
 
 
 cdef bint election_on_timeout_now(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
@@ -177,7 +180,7 @@ cdef void ask_all(Raft* raft, Outbox* out, uint16_t kind, term_t proposed) noexc
     cdef Message* message
     cdef VoteFields* fields
     for slot in range(<int>raft.membership.count):
-        if slot == raft.self_slot or not raft.membership.voters & slot_bit(slot):
+        if not is_peer(raft, slot) or not raft.membership.voters & slot_bit(slot):
             continue
         message = raft_message(raft, out, kind, raft.membership.nodes[slot])
         fields = <VoteFields*>message.fields
@@ -186,6 +189,7 @@ cdef void ask_all(Raft* raft, Outbox* out, uint16_t kind, term_t proposed) noexc
         fields.proposed = proposed
         fields.flags = VOTE_FLAG_TAIL if raft.tail_campaign else 0
         fields.transfer = raft.transfer_campaign
+        fields.membership = raft.membership.index
 
 
 cdef void tally(Raft* raft, Outbox* out) noexcept nogil:
@@ -253,6 +257,9 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
     """No side effects on timer, term or vote (A-R29).  A refusal teaches the asker our term (A-R10)."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     cdef bint granted
+    if slot < 0 and asked.membership < raft.membership.index:
+        membership_refuse_stranger(raft, out, message.sender, asked.membership)
+        return
     if mutant(b"pre-vote-takes-the-term") and asked.proposed > raft.term:
         take_term(raft, out, asked.proposed, 0)
     granted = asked.proposed > raft.term and not heard_leader_recently(raft)
@@ -284,7 +291,8 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         granted = granted and (raft.vote == message.sender or mutant(b"vote-twice"))
     if granted:
         election_reset_timer(raft)
-    tail_heard(raft, slot, asked.last_index, asked.last_term)
+    if slot >= 0:
+        tail_heard(raft, slot, asked.last_index, asked.last_term)
     if tail_unproved(raft) and tail_decide(raft, out):
         end_tail_campaign(raft, out)
     reply_vote(raft, out, RAFT_VOTE_REPLY, message, granted)

@@ -22,6 +22,8 @@ from quorumlog._core.protocols.raft_admission cimport admission_ask
 from quorumlog._core.protocols.raft_election cimport election_follow, election_reset_timer
 from quorumlog._core.protocols.raft_freshness cimport freshness_answer, freshness_on_heartbeat
 from quorumlog._core.protocols.raft_lease cimport lease_promise_ns
+from quorumlog._core.protocols.raft_membership cimport (
+    membership_appended, membership_may_truncate, membership_truncated, membership_well_formed)
 from quorumlog._core.protocols.raft_reads cimport reads_on_leader_heard
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_write, raft_write_truncate
 from quorumlog._core.protocols.raft_replication cimport replication_batch_end, replication_commit_to
@@ -30,7 +32,7 @@ from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND_REPLY, RAFT_HEARTBEAT_REPLY, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields,
     HeartbeatReplyFields, Raft, forget_marks, number_max)
 from quorumlog._core.protocols.raft_tail cimport tail_after_append, tail_before_append
-from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, Batch, batch_last
+from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, Batch, batch_last
 
 
 cdef bint follower_acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept nogil:
@@ -41,6 +43,7 @@ cdef bint follower_acknowledge_leader(Raft* raft, Outbox* out, node_t sender) no
     if raft.role != ROLE_FOLLOWER or raft.leader != sender:
         election_follow(raft, out, sender)
     raft.heard_leader_ns = raft.now_ns
+    raft.removed_index = 0             # who sends to it counts on it
     election_reset_timer(raft)
     reads_on_leader_heard(raft, out)
     return True
@@ -113,8 +116,11 @@ cdef bint well_formed(const Raft* raft, const Message* message) noexcept nogil:
             return False
         if batch.term < term or batch.term == 0 or batch.term > message.term or batch.group != raft.group:
             return False
-        if (batch.kind != KIND_ENTRIES and batch.kind != KIND_BLANK) or not batch.stamped:
+        if (batch.kind != KIND_ENTRIES and batch.kind != KIND_BLANK and batch.kind != KIND_MEMBERSHIP) \
+                or not batch.stamped:
             return False
+        if batch.kind == KIND_MEMBERSHIP and not membership_well_formed(batch):
+            return False               # A-X6
         last = batch_last(batch)
         term = batch.term
     return last <= number_max()
@@ -185,6 +191,8 @@ cdef bint follower_on_append(Raft* raft, Outbox* out, const Message* message) no
     if how == FIT_CONFLICT and message.batches[i].first <= max(raft.commit, raft.verified) \
             and not mutant(b"truncate-on-match"):
         return False                   # no leader lacks what is committed, or takes back what it sent
+    if how == FIT_CONFLICT and not membership_may_truncate(raft, message.batches[i].first):
+        return False
     if not follower_acknowledge_leader(raft, out, message.sender):
         return False
     if i < message.batch_count:
@@ -208,6 +216,7 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
         log_truncate(raft.log, message.batches[begin].first)
         forget_marks(raft, message.batches[begin].first)
         faults_truncate(&raft.faults, message.batches[begin].first)
+        membership_truncated(raft, out, message.batches[begin].first)
         raft.tail_truncated = raft.unproved_last != 0
     else:
         tail_before_append(raft, out)
@@ -215,6 +224,8 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
         batch = message.batches[i]
         wsn = raft_write(raft, out, batch)
         log_append(raft.log, batch, wsn)
+        if batch.kind == KIND_MEMBERSHIP:
+            membership_appended(raft, out, batch)
         tail_after_append(raft, batch_last(batch), batch.term)
     return raft.log.last
 

@@ -22,7 +22,7 @@ from quorumlog._core.protocols.raft_lease cimport lease_held
 from quorumlog._core.protocols.raft_records cimport raft_message
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_HEARTBEAT, RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, ForwardedRead, HeartbeatFields,
-    PendingRead, Raft, ReadIndexFields)
+    PendingRead, Raft, ReadIndexFields, is_peer)
 
 
 # Rounds
@@ -35,7 +35,7 @@ cdef void reads_begin_round(Raft* raft, Outbox* out) noexcept nogil:
     raft.round += 1
     raft.heartbeat_deadline_ns = raft.now_ns + raft.heartbeat_ns
     for slot in range(raft.membership.count):
-        if <int>slot == raft.self_slot:
+        if not is_peer(raft, <int>slot):
             continue
         message = raft_message(raft, out, RAFT_HEARTBEAT, raft.membership.nodes[slot])
         fields = <HeartbeatFields*>message.fields

@@ -1,6 +1,7 @@
 """The protocol's own records and messages, so that nothing leaves before its term is durable."""
 
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
+from quorumlog._core.engine.membership cimport Roster
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.protocols.raft_state cimport Raft
@@ -26,5 +27,7 @@ cdef void raft_write_reset(Raft* raft, Outbox* out, index_t truncate_first, inde
                            term_t term_before_first) noexcept nogil
 # A leader's first batch: one empty entry behind the log's last; one reference for the caller.
 cdef Batch* raft_blank(Raft* raft) noexcept nogil
+# A membership record behind the log's last; NULL: no memory now.  One reference for the caller.
+cdef Batch* raft_roster_batch(Raft* raft, const Roster* roster) noexcept nogil
 # A new message in the outbox with the current term, held back until that term is durable.
 cdef Message* raft_message(Raft* raft, Outbox* out, uint16_t kind, node_t target) noexcept nogil

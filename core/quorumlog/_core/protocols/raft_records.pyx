@@ -13,13 +13,15 @@ from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport log_relieve
+from quorumlog._core.engine.membership cimport ROSTER_BYTES_MAX, Roster, roster_encode
 from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_message, outbox_write
 from quorumlog._core.protocols.raft_state cimport SPARES, SPARES_PER_STEP, Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_COMPACT, KIND_HARD_STATE, KIND_TRUNCATE, Batch, batch_drop, batch_new, batch_stamp)
+    KIND_BLANK, KIND_COMPACT, KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_drop, batch_new,
+    batch_stamp)
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef enum:
     RECORD_BODY_BYTES = 16         # of the largest of the three
@@ -128,6 +130,29 @@ cdef Batch* raft_blank(Raft* raft) noexcept nogil:
     # One empty entry: offsets 0, 0 and no payload (docs/format.md 1.1).
     cdef Batch* batch = take_spare(raft, KIND_BLANK, raft.term, raft.log.last + 1, 1, 8)
     batch.leader_time_ns = raft.wall_ns
+    seal(batch)
+    return batch
+
+
+cdef Batch* raft_roster_batch(Raft* raft, const Roster* roster) noexcept nogil:
+    cdef uint8_t[ROSTER_BYTES_MAX] body
+    cdef uint32_t bytes = roster_encode(roster, body)
+    cdef Batch* batch = batch_new(raft.pool, bytes)
+    if batch == NULL:
+        return NULL
+    memcpy(batch.body, body, bytes)
+    batch.kind = KIND_MEMBERSHIP
+    batch.stamped = 0
+    batch.group = raft.group
+    batch.term = raft.term
+    batch.ballot_node = 0
+    batch.first = raft.log.last + 1
+    batch.count = 1
+    batch.session = 0
+    batch.sequence = 0
+    batch.leader_time_ns = raft.wall_ns
+    batch.wsn = 0
+    batch.receipt = NULL
     seal(batch)
     return batch
 

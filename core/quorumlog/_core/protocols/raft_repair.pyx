@@ -14,8 +14,9 @@ from quorumlog._core.engine.outbox cimport (
     outbox_attach, outbox_fetch_repair, outbox_has_room, outbox_repair)
 from quorumlog._core.protocols.raft_records cimport raft_message
 from quorumlog._core.protocols.raft_state cimport (
-    FETCH_IDENTIFIED, RAFT_FETCH, RAFT_FETCH_REPLY, FetchFields, FetchReplyFields, slot_bit)
-from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, Batch, batch_last
+    FETCH_IDENTIFIED, RAFT_FETCH, RAFT_FETCH_REPLY, FetchFields, FetchReplyFields, is_peer,
+    slot_bit)
+from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, Batch, batch_last
 
 cdef enum:
     REPAIRS_IN_FLIGHT = 4          # asked for and not answered: at most so many batches are on their way
@@ -66,7 +67,7 @@ cdef int next_peer(Raft* raft) noexcept nogil:
     cdef int _i
     for _i in range(count):
         raft.repair_slot = (raft.repair_slot + 1) % count
-        if raft.repair_slot != raft.self_slot and raft.reachable & slot_bit(raft.repair_slot):
+        if is_peer(raft, raft.repair_slot) and raft.reachable & slot_bit(raft.repair_slot):
             return raft.repair_slot
     return -1
 
@@ -181,7 +182,7 @@ cdef bint is_the_one(const Raft* raft, const Fault* fault, const Batch* batch, i
     """The same index and term is the same batch; the checksum says so once more where it is known."""
     cdef term_t at_first, at_last
     if batch.group != raft.group or not batch.stamped or batch.count == 0 \
-            or (batch.kind != KIND_ENTRIES and batch.kind != KIND_BLANK):
+            or (batch.kind != KIND_ENTRIES and batch.kind != KIND_BLANK and batch.kind != KIND_MEMBERSHIP):
         return False
     if batch.first > index or batch_last(batch) < index or batch.first < raft.log.first \
             or batch_last(batch) > raft.log.last:

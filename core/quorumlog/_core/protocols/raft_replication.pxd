@@ -18,6 +18,8 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil
 cdef void replication_send_all(Raft* raft, Outbox* out) noexcept nogil
 # Commits what a commit quorum has made durable, and tells those whose callers wait at once.
 cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil
+# Leader: a batch of its own behind everything, stamped.
+cdef void replication_append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil
 # Leader: a blank batch behind everything; its index.
 cdef index_t replication_barrier(Raft* raft, Outbox* out) noexcept nogil
 # Answers; False: the peer broke the protocol.

@@ -23,15 +23,17 @@ from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_SNAPSHOT, PEER_STR
 from quorumlog._core.engine.quorum cimport acked_index
 from quorumlog._core.protocols.raft_freshness cimport freshness_on_answer
 from quorumlog._core.protocols.raft_lease cimport lease_on_answer
+from quorumlog._core.protocols.raft_membership cimport membership_appended
 from quorumlog._core.protocols.raft_reads cimport reads_begin_round, reads_confirm
 from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, raft_write
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
-    RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft, slot_bit)
+    RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft,
+    is_peer, slot_bit)
 from quorumlog._core.protocols.raft_shipping cimport shipping_begin, shipping_end
 from quorumlog._core.protocols.raft_transfer cimport transfer_start
 from quorumlog._core.storage.batch cimport (
-    IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
+    IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, Batch, batch_drop, batch_last, batch_stamp)
 
 cdef enum:
     # Of one message: a frame has 32 MiB and a batch 16, so one batch over this still fits.
@@ -55,6 +57,8 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
     cdef Batch* blank
     check(raft.role == ROLE_LEADER, b"Q-RAFT-20 only a leader replicates")
     for slot in range(raft.membership.count):
+        if raft.membership.nodes[slot] == 0:
+            continue
         p = &raft.progress[slot]
         progress_open(p, raft.membership.nodes[slot], raft.log.last + 1)
         p.reachable = (raft.reachable & slot_bit(slot)) != 0
@@ -67,6 +71,8 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.commit_wanted[slot] = 0
         shipping_end(raft, <int>slot)
         raft.priorities[slot] = 0
+        raft.caught_up_to[slot] = 0
+    raft.membership_done = 0
     transfer_start(raft)
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
@@ -94,6 +100,14 @@ cdef void append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
     log_append(raft.log, batch, wsn)
     raft.uncommitted_bytes += batch_cost(batch)
     raft.verified = raft.log.last
+    if batch.kind == KIND_MEMBERSHIP:
+        membership_appended(raft, out, batch)      # in force at once, committed or not
+
+
+cdef void replication_append(Raft* raft, Outbox* out, Batch* batch) noexcept nogil:
+    append(raft, out, batch)
+    replication_commit(raft, out)      # a smaller quorum may have all that it takes
+    replication_send_all(raft, out)
 
 
 cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
@@ -131,7 +145,7 @@ cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexc
 cdef void replication_send_all(Raft* raft, Outbox* out) noexcept nogil:
     cdef int slot
     for slot in range(<int>raft.membership.count):
-        if slot != raft.self_slot:
+        if is_peer(raft, slot):
             replication_send(raft, out, slot)
 
 
@@ -432,7 +446,7 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
         raft.commit_due_ns = raft.now_ns + COMMIT_DELAY_NS
     replication_commit_to(raft, acked)
     for slot in range(<int>raft.membership.count):
-        if slot != raft.self_slot:
+        if is_peer(raft, slot):
             replication_send(raft, out, slot)      # appends carry the commit index
             send_commit(raft, out, slot)
     reads_confirm(raft, out)
@@ -441,7 +455,7 @@ cdef void replication_commit(Raft* raft, Outbox* out) noexcept nogil:
 cdef bint all_told(const Raft* raft) noexcept nogil:
     cdef int slot
     for slot in range(<int>raft.membership.count):
-        if slot != raft.self_slot and raft.commit_sent[slot] < min(raft.commit, raft.progress[slot].match):
+        if is_peer(raft, slot) and raft.commit_sent[slot] < min(raft.commit, raft.progress[slot].match):
             return False
     return True
 
@@ -452,7 +466,7 @@ cdef void replication_tell_commits(Raft* raft, Outbox* out) noexcept nogil:
         return
     raft.commit_due_ns = 0
     for slot in range(<int>raft.membership.count):
-        if slot != raft.self_slot:
+        if is_peer(raft, slot):
             send_commit(raft, out, slot)
 
 

@@ -10,6 +10,8 @@ The modules, from the bottom:
     raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
     raft_shipping     the leader: snapshots on their way to peers
     raft_replication  the leader: propose, send, acknowledge, commit
+    raft_membership   who belongs to the group, by the newest record of the log
+    raft_changes      the leader: from a request to the last record of a change
     raft_repair       bad batches of the own log: whom to ask, what to take
     raft_tail         a tail that recovery could not prove
     raft_admission    a node that may have forgotten what it promised
@@ -51,6 +53,7 @@ cdef enum RaftMessage:
     RAFT_SNAPSHOT = 17             # a piece of a snapshot's file; without one: where are you?
     RAFT_SNAPSHOT_REPLY = 18       # there; when it is installed, an append reply says so
     RAFT_TIMEOUT_NOW = 22          # the leader to who is to follow it in office
+    RAFT_REMOVED = 23              # to a node that is no member, of any term
 
 cdef enum:
     VOTE_FLAG_TAIL = 1             # a tail round: nobody grants, everybody says where its log ends
@@ -62,6 +65,7 @@ cdef struct VoteFields:
     term_t proposed                # the term it is about; equals the envelope's in RAFT_VOTE
     uint64_t flags
     uint64_t transfer              # the leader asked for this campaign: whoever heard it just now votes too
+    index_t membership             # of the newest membership that the candidate knows of
 
 # RAFT_PRE_VOTE_REPLY and RAFT_VOTE_REPLY
 cdef struct VoteReplyFields:
@@ -139,6 +143,10 @@ cdef struct BarrierFields:
 # RAFT_TIMEOUT_NOW
 cdef struct TimeoutNowFields:
     index_t last_index             # of the leader's log: who has less is not the one meant
+
+# RAFT_REMOVED
+cdef struct RemovedFields:
+    index_t index                  # of the committed membership without the node
 
 # RAFT_SNAPSHOT: all of a SnapshotId, and where in its file the piece lies
 cdef struct SnapshotFields:
@@ -316,6 +324,12 @@ cdef struct Raft:
     uint64_t transfer_again_ns     # no hand-over to a higher priority before
     uint8_t priorities[NODES_MAX]  # by slot, as they said
 
+    # Membership (raft_membership.pyx, raft_changes.pyx)
+    index_t removed_index          # of the membership that this node is said not to belong to; 0: it is not said
+    index_t membership_done        # the newest one whose commit the leader has seen
+    index_t caught_up_to[NODES_MAX]            # by slot: where a learner has to get in this round; 0: none yet
+    uint64_t caught_up_since_ns[NODES_MAX]
+
     # Counters
     uint64_t transfers
     uint64_t transfers_failed
@@ -329,6 +343,11 @@ cdef struct Raft:
 
 cdef inline uint64_t number_max() noexcept nogil:
     return 1ULL << NUMBER_BITS_MAX
+
+
+cdef inline bint is_peer(const Raft* raft, int slot) noexcept nogil:
+    """Another node of the group has this slot."""
+    return slot != raft.self_slot and raft.membership.nodes[slot] != 0
 
 
 cdef inline uint32_t slot_bit(int slot) noexcept nogil:

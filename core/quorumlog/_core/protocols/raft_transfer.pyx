@@ -124,6 +124,5 @@ cdef bint disk_stands_still(const Raft* raft) noexcept nogil:
 
 cdef void transfer_at_once(Raft* raft, Outbox* out) noexcept nogil:
     cdef int slot = successor(raft, raft.log.last)
-    raft.disk_stalls += 1
     if slot >= 0:
         tell(raft, out, slot)
