@@ -46,6 +46,7 @@ from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.session import Outcome, Session
 from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ __all__ = [
     "NodeStatus",
     "NodeSurvey",
     "NotLeader",
+    "Outcome",
     "Overloaded",
     "PeerError",
     "PeerStatus",
@@ -91,6 +93,7 @@ __all__ = [
     "Recovery",
     "Rejected",
     "ReplicaStopped",
+    "Session",
     "SessionExpired",
     "Span",
     "StateMachine",

@@ -337,7 +337,7 @@ class Node:
                 "uncommitted_bytes": options.uncommitted_bytes,
                 "leases": options.clock_drift is not None,
                 "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
-                "session": secrets.randbits(64) or 1,
+                "session": 1 << 63 | secrets.randbits(63),  # those of clients are indexes of the log
                 "seed": secrets.randbits(64),
             },
         )

@@ -39,6 +39,7 @@ MARK_NAMES = (
     "recovery_crashed_twice", "write_failed", "sync_failed", "swapped", "segment_rolled", "segment_retired",
     "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
     "replayed", "unclogged", "clock_froze_leader", "read_by_lease", "read_bounded", "read_too_stale", "read_looked",
+    "client_repeated", "client_expired", "session_expired",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
 PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "clocks": 5}

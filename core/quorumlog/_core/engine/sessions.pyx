@@ -4,14 +4,17 @@ Every decision depends on the calls before it and on nothing else: not on
 addresses, time or the order of slots.  All memory is taken when it is opened.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_MEMORY, ERR_USAGE, OK
+from quorumlog._core.base.bytes cimport get_u64, put_u64
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.clients cimport (
+    CLIENTS_BYTES_MAX, CLIENTS_MAX, clients_close, clients_load, clients_open, clients_save, clients_saved_bytes)
 
 
 cdef int sessions_open(Sessions* sessions, uint32_t limit) noexcept nogil:
@@ -23,11 +26,14 @@ cdef int sessions_open(Sessions* sessions, uint32_t limit) noexcept nogil:
     while sessions.capacity < 2 * limit:           # at most half full: short probes, always a free slot
         sessions.capacity *= 2
     sessions.table = <Session*>calloc(sessions.capacity, sizeof(Session))
-    return OK if sessions.table != NULL else ERR_MEMORY
+    if sessions.table == NULL:
+        return ERR_MEMORY
+    return clients_open(&sessions.clients, CLIENTS_MAX, CLIENTS_BYTES_MAX)
 
 
 cdef void sessions_close(Sessions* sessions) noexcept nogil:
     free(sessions.table)
+    clients_close(&sessions.clients)
     memset(sessions, 0, sizeof(Sessions))
 
 
@@ -77,7 +83,15 @@ cdef uint32_t least_used(const Sessions* sessions) noexcept nogil:
     return best
 
 
-cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
+cdef bint is_new(const Sessions* sessions, uint64_t sequence, bint begins, index_t index) noexcept nogil:
+    """An unknown session: has it yet to begin, or was it forgotten?"""
+    cdef index_t birth = sequence - 1
+    if mutant(b"session-begins-again"):
+        return begins
+    return begins and sequence != 0 and birth >= sessions.forgotten and birth < index
+
+
+cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence, bint begins,
                         index_t index) noexcept nogil:
     cdef uint32_t place
     cdef Session* known
@@ -86,10 +100,12 @@ cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
     place = place_of(sessions, session)
     known = &sessions.table[place]
     if known.session == 0:
-        if sequence != 1:
+        if not is_new(sessions, sequence, begins, index):
             return ADMIT_EXPIRED
         if sessions.count == sessions.limit:
-            forget(sessions, least_used(sessions))
+            place = least_used(sessions)
+            sessions.forgotten = max(sessions.forgotten, sessions.table[place].used)
+            forget(sessions, place)
             place = place_of(sessions, session)
             known = &sessions.table[place]
         sessions.count += 1
@@ -109,3 +125,57 @@ cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept
     if session == 0:
         return 0
     return sessions.table[place_of(sessions, session)].sequence
+
+
+# As bytes
+
+cdef enum:
+    ENCODED_VERSION = 1
+    ENCODED_HEADER_BYTES = 24          # version, sessions, forgotten
+    ENCODED_SESSION_BYTES = 24         # session, sequence, used
+
+
+cdef uint64_t sessions_encoded_bytes(const Sessions* sessions) noexcept nogil:
+    return (ENCODED_HEADER_BYTES + ENCODED_SESSION_BYTES * <uint64_t>sessions.count
+            + clients_saved_bytes(&sessions.clients))
+
+
+cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil:
+    cdef const Session* one
+    cdef uint32_t place
+    put_u64(out, ENCODED_VERSION)
+    put_u64(out + 8, sessions.count)
+    put_u64(out + 16, sessions.forgotten)
+    out += ENCODED_HEADER_BYTES
+    for place in range(sessions.capacity):
+        one = &sessions.table[place]
+        if one.session != 0:
+            put_u64(out, one.session)
+            put_u64(out + 8, one.sequence)
+            put_u64(out + 16, one.used)
+            out += ENCODED_SESSION_BYTES
+    clients_save(&sessions.clients, out)
+
+
+cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
+    cdef const uint8_t* end = data + size_bytes
+    cdef Session* one
+    cdef uint64_t count, i
+    check(sessions.count == 0, b"Q-SESSION-03 a table is decoded into when it is empty")
+    if size_bytes < ENCODED_HEADER_BYTES or get_u64(data) != ENCODED_VERSION:
+        return ERR_CORRUPT
+    count = get_u64(data + 8)
+    if count > sessions.limit or size_bytes - ENCODED_HEADER_BYTES < count * ENCODED_SESSION_BYTES:
+        return ERR_CORRUPT
+    sessions.forgotten = get_u64(data + 16)
+    data += ENCODED_HEADER_BYTES
+    for i in range(count):
+        one = &sessions.table[place_of(sessions, get_u64(data))]
+        if get_u64(data) == 0 or one.session != 0:
+            return ERR_CORRUPT
+        one.session = get_u64(data)
+        one.sequence = get_u64(data + 8)
+        one.used = get_u64(data + 16)
+        sessions.count += 1
+        data += ENCODED_SESSION_BYTES
+    return clients_load(&sessions.clients, data, <uint64_t>(end - data))

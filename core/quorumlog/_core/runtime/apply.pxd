@@ -11,7 +11,7 @@ applier, or the Python applier of the bridge.
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
 from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.rings cimport Ring
-from quorumlog._core.base.types cimport group_t, index_t
+from quorumlog._core.base.types cimport group_t, index_t, term_t
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.engine.sessions cimport Sessions
 from quorumlog._core.runtime.intake cimport Intake
@@ -28,6 +28,14 @@ cdef enum:
 cdef enum Rewind:
     REWIND_GAP = 1                 # an own batch came before its predecessor
     REWIND_EXPIRED = 2             # the group has forgotten the session
+
+# How a proposal ended.
+cdef struct Settled:
+    int status                     # OK: applied, or done
+    bint definite                  # else: whether it surely did not happen
+    index_t index
+    term_t term
+    uint32_t count                 # entries, where a stamp says so; 0: as handed in
 
 cdef struct Apply:
     group_t group
@@ -56,6 +64,7 @@ cdef struct Apply:
     # What apply_next handed out, until apply_done.
     Batch* taken
     int admission
+    int verdict                    # of a client's stamp (engine/clients); 0: it has none, or is not admitted
 
 
 cdef int apply_open(Apply* apply, group_t group, Wal* wal, Intake* intake, uint64_t session, index_t applied,
@@ -77,7 +86,9 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil
 cdef Receipt* apply_receipt(Apply* apply) noexcept nogil
 # apply.taken has been applied (or skipped): the cursor moves.
 cdef void apply_done(Apply* apply) noexcept nogil
-cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil
+cdef void apply_settle(Apply* apply, Receipt* receipt, const Settled* settled) noexcept nogil
+# What its proposer is told of apply.taken; before apply_done.  A client's command must have been remembered.
+cdef void apply_settled(const Apply* apply, Settled* settled) noexcept nogil
 # All of it for a group without a state machine, at most `batches`, and few MiB read from disk: OK (more to
 # do), ERR_AGAIN or an error.
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil

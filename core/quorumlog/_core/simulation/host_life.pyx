@@ -320,4 +320,5 @@ cdef void host_stop(World* world, Host* host) noexcept nogil:
 cdef void host_destroy(World* world, Host* host) noexcept nogil:
     host_stop(world, host)
     free(host.held)
+    free(host.snapshot_sessions)
     disk_close(host.disk)

@@ -60,7 +60,11 @@ cdef enum Mark:
     MARK_READ_BOUNDED = 44
     MARK_READ_TOO_STALE = 45
     MARK_READ_LOOKED = 46          # and saw less than was acknowledged
-    MARKS = 47
+    # Sessions
+    MARK_CLIENT_REPEATED = 47
+    MARK_CLIENT_EXPIRED = 48
+    MARK_SESSION_EXPIRED = 49      # a node's, for want of room
+    MARKS = 50
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:
