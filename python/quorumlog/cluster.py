@@ -96,12 +96,12 @@ class LocalCluster:
         self._groups[name] = group
         return group
 
-    def stop(self, name: str) -> None:
-        """Closes one node; the others go on."""
+    def stop(self, name: str, *, hand_over: float = 0.0) -> None:
+        """Closes one node; the others go on.  `hand_over`: see Node.close."""
         if name not in self._nodes:
             raise UsageError(f"{name!r} is not running")
         self._groups.pop(name, None)
-        self._nodes.pop(name).close()
+        self._nodes.pop(name).close(hand_over=hand_over)
 
     @property
     def nodes(self) -> list[Node]:

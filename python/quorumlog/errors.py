@@ -30,6 +30,7 @@ __all__ = [
     "SessionExpired",
     "StorageError",
     "TooStale",
+    "TransferFailed",
     "Unknown",
     "UsageError",
     "Withdrawn",
@@ -137,6 +138,13 @@ class ReadTimeout(QuorumlogError, TimeoutError):
     retryable = True
 
 
+class TransferFailed(QuorumlogError, TimeoutError):
+    """Leadership did not move in time; the leader goes on, and an attempt under way may still move it."""
+
+    definite = False
+    retryable = True
+
+
 class TooStale(QuorumlogError):
     """What this node knows of the group is older than the read's `max_lag`; nothing was changed.
 
@@ -152,6 +160,7 @@ class TooStale(QuorumlogError):
     def __init__(self, message: str, lag: float | None = None) -> None:
         super().__init__(message)
         self.lag = lag
+
 
 
 class QueriesFailed(QuorumlogError):

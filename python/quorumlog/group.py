@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
+from quorumlog import leadership
 from quorumlog._core.bridge import reads, sessions
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.errors import ReadTimeout, SessionExpired, UsageError
@@ -75,6 +76,10 @@ class GroupStatus:
         lease_left: seconds for which this node, leading, may answer reads by its lease; 0: it holds none.
         lag: how old what is known here of the group's commits may be, in seconds; None: nothing is known yet.
         listening: this node may have forgotten what it promised: it follows, without a vote, until a leader admits it.
+        priority: of this node, as its options say.
+        transfer: to whom this leader is handing over leadership just now, or None.
+        transfers, transfers_failed: hand-overs begun here, and those given up after an election timeout.
+        disk_stalls: how often this node gave up leadership because its disk stood still.
     """
 
     role: str
@@ -95,6 +100,11 @@ class GroupStatus:
     lag: float | None
     elections: int
     leader_changes: int
+    priority: int
+    transfer: str | None
+    transfers: int
+    transfers_failed: int
+    disk_stalls: int
     peers: tuple[PeerStatus, ...]
 
 
@@ -103,6 +113,7 @@ def group_status_of(raw: dict[str, Any], name_of: Callable[[int], str | None]) -
     raw["role"] = ROLES.get(raw["role"], "unknown")
     raw["leader"] = name_of(raw["leader"])
     raw["vote"] = name_of(raw["vote"])
+    raw["transfer"] = name_of(raw["transfer"])
     raw["peers"] = tuple(
         PeerStatus(
             name=name_of(peer.pop("node")) or "?",
@@ -312,6 +323,32 @@ class Group:
                     f"group {self.name!r} has no leader that this node knows of after {timeout} s"
                 )
             _POLL.wait(0.005)
+
+    def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
+        """Moves the leadership to another voter; may be called on any node of the group.
+
+        The leader takes no proposals until its successor holds the whole log and campaigns, which is a matter of
+        milliseconds; they are held and applied as usual.  It gives up an attempt after an election timeout, and this
+        call tries again until its time is up.
+
+        Args:
+            to: name of the node that is to lead; by default the leader chooses the one of the highest priority, and
+                of these one that is most nearly caught up.
+            timeout: seconds.
+
+        Returns:
+            The name of who leads now, as this node knows.
+
+        Raises:
+            TransferFailed: the leadership did not move in time; a late attempt may still move it.
+            UsageError: `to` is no voter of the group.
+        """
+        return leadership.transfer(self, to, timeout)
+
+    @property
+    def core(self) -> GroupCore:
+        """The compiled half, for the modules of this package."""
+        return self._core
 
     @property
     def is_leader(self) -> bool:

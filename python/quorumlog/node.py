@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from quorumlog import leadership
 from quorumlog._core.bridge import directory, groups
 from quorumlog._core.bridge.node import NodeCore
 from quorumlog.errors import Corrupt, UsageError
@@ -339,6 +340,8 @@ class Node:
                 "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
                 "session": 1 << 63 | secrets.randbits(63),  # those of clients are indexes of the log
                 "seed": secrets.randbits(64),
+                "priority": options.priority,
+                "disk_patience_ns": int(options.disk_patience * 1e9),
             },
         )
         group = self._groups[name] = Group(self, name, core)
@@ -399,12 +402,18 @@ class Node:
         """Counters of the log, the connections and the reactor."""
         return status_of(self._core.status(timeout))
 
-    def close(self) -> None:
+    def close(self, *, hand_over: float = 0.0) -> None:
         """Stops the node; idempotent.  Unsettled proposals get `Unknown`, or fail if they never left.
 
         Any thread, and a signal handler, may call it; it waits for the `apply` that is running.  Called
         by a state machine itself it returns at once, and the rest happens when its `apply` has returned.
+
+        Args:
+            hand_over: at most so many seconds are spent on handing over the leadership of groups that this node
+                leads, so that nobody has to wait for an election; a few milliseconds where somebody can take over.
         """
+        if hand_over > 0 and not self._core.closed:
+            leadership.hand_over(list(self._groups.values()), hand_over)
         self._core.close()
         _live.discard(self)
 

@@ -69,6 +69,10 @@ class RaftOptions:
         in_flight_bytes: bound of what was submitted here and is not settled yet; `submit` refuses above it.
         append_bytes: how much one append message carries at most.
         uncommitted_bytes: bound of a leader's uncommitted batches.
+        priority: 0 to 255; a leader hands over to a connected voter of a higher one as soon as that has caught up.  It
+            delays no election: any voter may lead meanwhile.
+        disk_patience: a leader whose disk has flushed nothing for so many seconds, while something waits for it,
+            gives up leadership.
         clock_drift: how far the rate of any node's monotonic clock may be off, as a fraction (0.01: one per cent).
             Giving it switches reads by lease on (`consistency=LEASE`), which are linearizable only while clocks keep
             this bound; give the same on all nodes.  None, the default: no leases, and no argument rests on clocks.
@@ -81,6 +85,8 @@ class RaftOptions:
     in_flight_bytes: int = 64 * MIB
     append_bytes: int = MIB
     uncommitted_bytes: int = 128 * MIB
+    priority: int = 0
+    disk_patience: float = 2.0
     clock_drift: float | None = None
 
     def __post_init__(self) -> None:
@@ -89,5 +95,7 @@ class RaftOptions:
         _within("in_flight_bytes", self.in_flight_bytes, 1 << 16, 1 << 40)
         _within("append_bytes", self.append_bytes, 4096, 16 * MIB)
         _within("uncommitted_bytes", self.uncommitted_bytes, 1 << 16, 1 << 40)
+        _within("priority", self.priority, 0, 255)
+        _within("disk_patience", self.disk_patience, self.election_timeout, 3600)
         if self.clock_drift is not None:
             _within("clock_drift", self.clock_drift, 0, 0.5)

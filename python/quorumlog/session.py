@@ -29,7 +29,8 @@ class Outcome:
     Attributes:
         state: `applied`; `not applied`: surely not, and it never will be; `unknown`: the group has forgotten the
             session or the answer, or it is a node's own proposal that may still be on its way.
-        applied: how it was applied, as the proposal itself would have returned it; None where that is not kept.
+        applied: how it was applied, with the results of all its commands, as `propose_many` returns them; None where
+            that is not kept.
     """
 
     state: Literal["applied", "not applied", "unknown"]

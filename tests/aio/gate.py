@@ -44,3 +44,13 @@ def alive(*names: str) -> int:
     """Objects of the bridge of these types that the collector still sees."""
     gc.collect()
     return sum(type(thing).__name__ in names for thing in gc.get_objects())
+
+
+PENDING_MAX = 1 << 16
+"""Batches of one group that a node takes and keeps until they are settled (runtime/apply)."""
+
+
+def crowd(submit_many: Callable[[list[bytes]], object]) -> None:
+    """More batches than a node without a quorum takes: what is proposed behind them stays with the caller."""
+    for _ in range(PENDING_MAX + 1):
+        submit_many([b"x"])

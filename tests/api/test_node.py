@@ -177,10 +177,29 @@ def test_a_timeout_is_a_timeout_error_and_indefinite(tmp_path: Path) -> None:
         tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL
     ) as node:
         group = node.raft("sum", Sum())
-        with pytest.raises(TimeoutError) as caught:
-            group.propose(b"1", timeout=0.2)
+        while True:
+            with pytest.raises(TimeoutError) as caught:
+                group.propose(b"1", timeout=0.2)
+            if not isinstance(caught.value, ql.Withdrawn):     # a busy machine: the node had not taken it
+                break
         assert isinstance(caught.value, ql.ProposalTimeout)
         assert not caught.value.definite
+
+
+def test_what_the_node_had_not_taken_is_withdrawn_and_definite(tmp_path: Path) -> None:
+    ql.Node.create(tmp_path / "n1", "n1", cluster=uuid.uuid4(), token=TOKEN)
+    with ql.Node.open(
+        tmp_path / "n1", peers={"n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}, options=SMALL
+    ) as node:
+        group = node.raft("sum", Sum())
+        for _ in range((1 << 16) + 1):          # one more than a node takes before any is settled
+            group.submit_many([b"1"])
+        while True:
+            with pytest.raises(TimeoutError) as caught:
+                group.propose(b"1", timeout=0.05)
+            if isinstance(caught.value, ql.Withdrawn):
+                break
+        assert caught.value.definite
 
 
 def test_overload_is_refused_and_definite(tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def test_each_mode_and_shape_verifies(mode: str, shape: str, machine: str, tmp_p
 
 
 @pytest.mark.processes
+def test_threads_that_submit_verify(tmp_path: Path) -> None:
+    _, result = bench(
+        *("cluster", "--threads", "--mode", "submit", "--callers", "3", "--seconds", "0.3"),
+        *("--directory", str(tmp_path), "--json"),
+    )
+    assert result["verified"] is True, result
+    assert result["callers"] == 3
+    assert 0 < result["entries"] <= result["acknowledged_entries"]
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize(("tasks", "window"), [(1, 2048), (3, 512), (0, 300), (300, 0)])
 def test_coroutines_in_each_shape_verify(loop: str, tasks: int, window: int, tmp_path: Path) -> None:
@@ -133,6 +144,8 @@ def test_limit_prints_a_table_and_the_object() -> None:
         ({"rate": -2.0}, "--rate -2.0"),
         ({"rate": 9.0, "window": 2}, "choose one"),
         ({"tasks": -1}, "--tasks -1"),
+        ({"callers": 0, "mode": "submit"}, "--callers 0"),
+        ({"callers": 2}, "--callers is for --mode submit"),
     ],
 )
 def test_options_out_of_bounds_are_refused_before_anything_starts(options: dict[str, Any], said: str) -> None:

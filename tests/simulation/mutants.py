@@ -35,6 +35,7 @@ class Mutant:
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
 TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
+TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
 
@@ -83,6 +84,9 @@ MUTANTS = (
     Mutant("vote-while-listening", "raft", "a readmitted node votes before it is admitted (A-R28)", ADMISSION),
     Mutant("acknowledge-while-listening", "raft", "and acknowledges (A-R28)", ADMISSION),
     Mutant("barrier-at-once", "raft", "a leader admits it before the barrier is committed (A-R28)", ADMISSION),
+    Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
+    Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
+    Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
     Mutant("apply-repeated", "sessions", "a repeated proposal is applied again (A-R23)"),
     Mutant("gap-is-applied", "sessions", "a batch is applied though an earlier one of its session is missing",
            "tests/engine/test_sessions.py"),

@@ -51,7 +51,9 @@ def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
     assert total == 5 + sum(range(1000))
 
 
-@pytest.mark.parametrize("page", ["write-a-state-machine", "use-the-log-alone", "use-asyncio", "choose-quorums"])
+@pytest.mark.parametrize(
+    "page", ["write-a-state-machine", "use-the-log-alone", "use-asyncio", "choose-quorums", "move-leadership"]
+)
 def test_examples_hold_what_they_assert(page: str, tmp_path: Path) -> None:
     (example,) = blocks(f"docs/how-to/{page}.md", "python")
     assert "assert " in example

@@ -19,6 +19,7 @@ now into the files, for a reader of the diff to judge.
     propose N WORD...           one batch with these entries
     read N NUMBER [lease | as-of]
     break N                     N's lease, as before a transfer of leadership
+    transfer N [A]              leadership is to go to A, or to whom it fits best
     flush N [K]                 all (the oldest K) waiting writes become durable
     crash N | start N [unproved I] | tear N K
     restart N [K]                 crash and start; K waiting writes reached the disk
@@ -35,6 +36,14 @@ from world import World
 
 from quorumlog._core.bridge.testing_raft import Letter
 
+REFUSALS = {
+    1: "there is no such voter",
+    10: "not leader",
+    11: "overloaded",
+    14: "busy",
+    15: "handing over",
+    22: "nobody is there to take over",
+}
 QUIET = ("elect", "pass", "settle")
 
 
@@ -155,9 +164,12 @@ class Stage:
         refused = len(self.world.refusals)
         self.world.propose(int(words[0]), *[word.encode() for word in words[1:]])
         return [
-            f"{n} refuses: " + {10: "not leader", 11: "overloaded"}[status]
-            for n, status in self.world.refusals[refused:]
+            f"{n} refuses: " + REFUSALS[status] for n, status in self.world.refusals[refused:]
         ]
+
+    def do_transfer(self, words: list[str]) -> list[str]:
+        status = self.world.transfer(*[int(word) for word in words])
+        return [f"{words[0]} refuses: {REFUSALS[status]}"] if status else []
 
     def do_read(self, words: list[str]) -> None:
         self.world.read(int(words[0]), int(words[1]), *words[2:])

@@ -1,7 +1,7 @@
 """What has broken other implementations, by the ids of the list of hard cases (A-R).
 
 Not here: A-R8 (vote and up-to-date check are one step: there is no window to test), A-R9
-and A-R22 (membership changes), A-R15 (leases), A-R16 (transfer), A-R20 (a failed
+and A-R22 (membership changes), A-R15 (leases), A-R20 (a failed
 disk stops the node: runtime), A-R23 (sessions: tests/engine), A-R28 (wiped nodes: identity).
 """
 

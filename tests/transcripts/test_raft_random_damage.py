@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from disk import replay
 from test_raft_random import Play
-from world import replay
 
 SEEDS = range(120)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from world import MS, World, replay
+from disk import replay
+from world import MS, World
 
 from quorumlog._core.bridge.testing_raft import Letter
 

@@ -11,53 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from disk import Repair, Violated, replay, require
+
 from quorumlog._core.bridge.testing_raft import Letter, Pool, RaftNode, Record
 
 MS = 1_000_000
 READ_KINDS = ("round", "lease", "as-of")
 CORRUPT = 42
-
-
-class Violated(AssertionError):
-    pass
-
-
-def require(condition: object, sentence: str) -> None:
-    if not condition:
-        raise Violated(sentence)
-
-
-class Repair:
-    """On a disk: what the log has there already, once more."""
-
-    kind = "repair"
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-
-    def __repr__(self) -> str:
-        return f"{self.record!r} once more"
-
-
-def replay(records: Iterable[tuple[int, Any]]) -> tuple[int, int, list[Record]]:
-    """Term, vote and log that a disk holds."""
-    term = vote = 0
-    log: list[Record] = []
-    for _, record in records:
-        if record.kind == "hard state":
-            require(record.term >= term, "a hard state on disk never goes back")
-            require(record.term > term or vote in (0, record.vote), "a node votes once in a term")
-            term, vote = record.term, record.vote
-        elif record.kind == "repair":
-            there = [batch.identity for batch in log if batch.first == record.record.first]
-            require(there == [record.record.identity], f"{record!r} is what lies there: {there}")
-        elif record.kind == "truncate":
-            log = [batch for batch in log if batch.last < record.first]
-        else:
-            end = log[-1].last if log else 0
-            require(record.first == end + 1, f"{record!r} on disk continues the log that ends at {end}")
-            log.append(record)
-    return term, vote, log
 
 
 class Node:
@@ -267,6 +227,14 @@ class World:
         node = self.nodes[number]
         assert node.raft is not None
         node.raft.break_lease()
+
+    def transfer(self, number: int, target: int = 0) -> int:
+        """Asks `number` to hand over leadership; the Status it answers."""
+        node = self.nodes[number]
+        assert node.raft is not None
+        effects = node.raft.transfer(node.clock_ns, target)
+        self.carry_out(node, effects)
+        return int(effects["answer"])
 
     def flush(self, number: int, count: int | None = None) -> None:
         """The oldest `count` (or all) pending writes of a node become durable."""

@@ -57,10 +57,10 @@ class LocalCluster:
         await in_thread(partial(self.blocking.start, name))
         return self.group(name)
 
-    async def stop(self, name: str) -> None:
-        """Closes one node; the others go on."""
+    async def stop(self, name: str, *, hand_over: float = 0.0) -> None:
+        """Closes one node; the others go on.  `hand_over`: see quorumlog.Node.close."""
         self._nodes.pop(name, None)
-        await in_thread(partial(self.blocking.stop, name))
+        await in_thread(partial(self.blocking.stop, name, hand_over=hand_over))
 
     @property
     def names(self) -> list[str]:

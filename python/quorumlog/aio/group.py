@@ -6,6 +6,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from quorumlog import group as blocking_group
@@ -13,6 +14,7 @@ from quorumlog._core.bridge import aio, sessions
 from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, group_status, taken
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.aio.session import Session
+from quorumlog.aio.thread import in_thread
 from quorumlog.errors import Overloaded, ReadTimeout, SessionExpired
 from quorumlog.explanation import Explanation
 from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, barrier_number_of, number_of
@@ -204,6 +206,13 @@ class Group:
             return (await self.status(timeout)).leader
         except ReadTimeout:         # the time ended while the node was asked: nobody is known here either
             return None
+
+    async def transfer(self, to: str | None = None, timeout: float = 5.0) -> str:
+        """Moves the leadership to another voter, and waits for it in a thread.  See quorumlog.Group.transfer.
+
+        Cancelling the await doesn't stop what was asked for.
+        """
+        return await in_thread(partial(self.blocking.transfer, to, timeout))
 
     async def is_leader(self) -> bool:
         """Whether this node leads the group, as far as it knows."""

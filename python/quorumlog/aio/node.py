@@ -108,11 +108,11 @@ class Node:
         """Counters of the log, the connections and the reactor."""
         return blocking_node.status_of(await node_status(self.blocking._core, timeout))
 
-    async def close(self) -> None:
+    async def close(self, *, hand_over: float = 0.0) -> None:
         """Stops the node, in a thread; idempotent.  Every await on it ends: unsettled proposals get
         `Unknown`, or fail if they never left.  Waits for the `apply` that is running; cancelling the
-        await doesn't stop the closing."""
-        await in_thread(self.blocking.close)
+        await doesn't stop the closing.  `hand_over`: see quorumlog.Node.close."""
+        await in_thread(partial(self.blocking.close, hand_over=hand_over))
 
     async def __aenter__(self) -> Self:
         return self

@@ -160,6 +160,7 @@ def _result(options: BenchOptions, load: dict[str, Any], acknowledged: int, prob
         "fresh": options.fresh,
         **({"open_loop": load["open_loop"]} if load["open_loop"] else {}),
         **({"loop": options.loop, "tasks": options.tasks} if options.mode == "aio" else {}),
+        **({"callers": options.callers} if options.mode == "submit" else {}),
         "seconds": round(seconds, 3),
         "entries": load["entries"],
         "entries_per_second": round(load["entries"] / seconds, 1),

@@ -43,6 +43,7 @@ class LoadOptions:
     rate: float = 0.0
     loop: Loop = "asyncio"
     tasks: int = 10_000
+    callers: int = 1
 
     @property
     def entries_per_call(self) -> int:
@@ -93,6 +94,7 @@ class BenchOptions:
     fresh: bool = True
     loop: Loop = "asyncio"
     tasks: int = 10_000
+    callers: int = 1
 
     def __post_init__(self) -> None:
         self._require(self.protocol == "raft", f"--protocol {self.protocol}: only raft is there")
@@ -120,6 +122,11 @@ class BenchOptions:
         )
         self._require(self.loop in LOOPS, f"--loop {self.loop}: one of {', '.join(LOOPS)}")
         self._require(0 <= self.tasks <= 1 << 20, f"--tasks {self.tasks}: 0 to 1048576")
+        self._require(1 <= self.callers <= 64, f"--callers {self.callers}: 1 to 64")
+        self._require(
+            self.callers == 1 or (self.mode == "submit" and not self.rate),
+            "--callers is for --mode submit without a rate: the others load from one thread",
+        )
         self._require(
             self.writer in ("auto", "thread", "io_uring"),
             f"--writer {self.writer}: auto, thread or io_uring",

@@ -10,6 +10,7 @@ than the command's own.
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections import deque
 from typing import NamedTuple
@@ -50,15 +51,29 @@ class Payloads:
 
 
 def drive_waves(run: LoadRun) -> None:
-    """submit(bytes), one entry a call, a window of them in flight."""
+    """submit(bytes), one entry a call, a window of them in flight; `callers` threads share the window."""
     options, measured = run.options, run.measured
     rest = template(options.payload, 1).tobytes()[8:]
-    load = WaveLoad(run, rest, options.window_of())
-    run.timed(load.step)
-    load.finish()
-    measured.refused, measured.unknown = load.refused, load.unknown
-    measured.entries, measured.latencies_ns = load.entries, load.latencies_ns()
-    measured.stamps, measured.indexes = load.acknowledged()
+    window = options.window_of() // options.callers
+    loads = [WaveLoad(run, rest, window, caller << 40) for caller in range(options.callers)]
+    over = threading.Event()
+    others = [threading.Thread(target=load.until, args=(over,)) for load in loads[1:]]
+    for other in others:
+        other.start()
+    try:
+        run.timed(loads[0].step)
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+    loads[0].finish()
+    measured.refused = sum(load.refused for load in loads)
+    measured.unknown = sum(load.unknown for load in loads)
+    measured.entries = sum(load.entries for load in loads)
+    measured.latencies_ns = np.concatenate([load.latencies_ns() for load in loads])
+    acknowledged = [load.acknowledged() for load in loads]
+    measured.stamps = np.concatenate([stamps for stamps, _ in acknowledged])
+    measured.indexes = np.concatenate([indexes for _, indexes in acknowledged])
     measured.counts = np.ones(len(measured.stamps), np.uint32)
 
 
@@ -70,10 +85,10 @@ class WaveLoad:
         refused, unknown: commands since the start with that outcome.
     """
 
-    def __init__(self, run: LoadRun, rest: bytes, window: int) -> None:
+    def __init__(self, run: LoadRun, rest: bytes, window: int, first_stamp: int = 0) -> None:
         self._run = run
         self._submit = run.group.submit
-        self._payloads = Payloads(run.options.payload, rest)
+        self._payloads = Payloads(run.options.payload, rest, first_stamp)
         self._waves = max(1, window // WAVE)
         self._flying: deque[Wave] = deque()
         self.entries = self.refused = self.unknown = 0
@@ -90,6 +105,12 @@ class WaveLoad:
         wave = self._next_wave()
         if wave.submissions:
             flying.append(wave)
+
+    def until(self, over: threading.Event) -> None:
+        """The whole load of one more calling thread."""
+        while not over.is_set():
+            self.step()
+        self.finish()
 
     def finish(self) -> None:
         while self._flying:

@@ -54,6 +54,7 @@ for command in (instructions, scaling, sweep, draw):
     show_default=True,
     help="Mode aio: tasks that each propose in a loop, or keep --window futures; 0: one per command.",
 )
+@click.option("--callers", default=1, show_default=True, help="Mode submit: threads that share the window.")
 @click.option(
     "--fresh/--steady",
     default=True,

@@ -19,6 +19,7 @@ from quorumlog.names import id_of
 from quorumlog.node import check_readmission
 
 TOKEN_BYTES = 32
+HAND_OVER_SECONDS = 2.0
 
 
 @click.command()
@@ -125,4 +126,5 @@ def _run(settings: NodeConfig, leave: threading.Event) -> None:
         click.echo(f"{opened.name} listens on {opened.address}; groups: {names}; pid {os.getpid()}")
         leave.wait()
         name = opened.name
+        opened.close(hand_over=HAND_OVER_SECONDS)
     click.echo(f"{name} is closed")

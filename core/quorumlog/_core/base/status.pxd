@@ -15,6 +15,8 @@ cdef enum Status:
     ERR_OVERLOADED = 11
     ERR_COMPACTED = 12         # the index lies before the log's head
     ERR_FENCED = 13
+    ERR_BUSY = 14              # another change of the group is under way
+    ERR_TRANSFERRING = 15      # leadership is being handed over
     ERR_REUSED = 18            # a client's sequence was used for another proposal
     ERR_UNANSWERED = 19        # too much of a client's session waits to be acknowledged
     ERR_STALE = 17             # what this node knows is older than the reader takes

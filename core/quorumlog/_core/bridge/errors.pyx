@@ -1,9 +1,9 @@
 """See errors.pxd."""
 
 from quorumlog._core.base.status cimport (
-    ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
+    ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
     ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
-    ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_REUSED, ERR_TOO_LARGE,
+    ERR_PEER, ERR_POISONED, ERR_REUSED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_TRANSFERRING,
     ERR_UNANSWERED, ERR_USAGE)
 
 from quorumlog import errors
@@ -18,6 +18,8 @@ cdef dict TEXTS = {
     ERR_FENCED: "it was settled that it never happens, or a later process has resumed its session",
     ERR_REUSED: "its sequence was used for another proposal of the session",
     ERR_UNANSWERED: "256 commands of the session, or 4 MiB of their results, wait for the client to take note of them",
+    ERR_BUSY: "another change of the group is under way",
+    ERR_TRANSFERRING: "leadership is being handed over",
     ERR_TIMEOUT: "the time ran out",
     ERR_LEADERSHIP_LOST: "leadership was lost on the way",
     ERR_CONNECTION_LOST: "the connection was lost on the way",
@@ -41,6 +43,8 @@ cdef dict KINDS = {
     ERR_FENCED: errors.Fenced,
     ERR_REUSED: errors.UsageError,
     ERR_UNANSWERED: errors.Overloaded,
+    ERR_BUSY: errors.Rejected,
+    ERR_TRANSFERRING: errors.Rejected,
     ERR_LEADERSHIP_LOST: errors.LeadershipLost,
     ERR_CONNECTION_LOST: errors.ConnectionLost,
     ERR_SESSION_EXPIRED: errors.SessionExpired,

@@ -102,6 +102,8 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.leases = o["leases"]
     options.clock_drift_ppm = o["clock_drift_ppm"]
     options.seed = o["seed"]
+    options.priority = o["priority"]
+    options.disk_patience_ns = o["disk_patience_ns"]
     hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()
     hosted.state = open_recovered(hosted, &options)

@@ -496,6 +496,8 @@ cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
         "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
         "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
         "elections": s.elections, "leader_changes": s.leader_changes,
+        "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
+        "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,

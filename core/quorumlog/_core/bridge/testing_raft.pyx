@@ -17,8 +17,8 @@ from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS,
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
-    Protocol)
+    EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
+    GroupStatus, Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_state cimport Raft
@@ -34,17 +34,18 @@ ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CA
          ROLE_LEADER: "leader"}
 MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
             7: "heartbeat", 8: "heartbeat-reply", 9: "commit", 10: "read-index", 11: "read-index-reply",
-            12: "stale-term", 13: "fetch", 14: "fetch-reply", 15: "barrier", 16: "barrier-reply"}
+            12: "stale-term", 13: "fetch", 14: "fetch-reply", 15: "barrier", 16: "barrier-reply",
+            22: "timeout-now"}
 MESSAGE_NUMBERS = {name: number for number, name in MESSAGES.items()}
 FIELDS = {
-    "pre-vote": ("last_index", "last_term", "proposed", "tail"),
-    "vote": ("last_index", "last_term", "proposed", "tail"),
+    "pre-vote": ("last_index", "last_term", "proposed", "tail", "transfer"),
+    "vote": ("last_index", "last_term", "proposed", "tail", "transfer"),
     "pre-vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "vote-reply": ("granted", "proposed", "last_index", "last_term"),
     "append": ("prev_index", "prev_term", "commit"),
     "append-reply": ("rejected", "match", "prev_index", "hint_index", "hint_term", "withheld"),
     "heartbeat": ("round", "commit", "sent_ns", "mark", "age_ns", "newest"),
-    "heartbeat-reply": ("round", "verified", "sent_ns", "listening", "mark", "holds_ns"),
+    "heartbeat-reply": ("round", "verified", "sent_ns", "listening", "mark", "holds_ns", "priority"),
     "commit": ("commit",),
     "read-index": ("request", "by_lease"),
     "read-index-reply": ("request", "index", "status"),
@@ -53,7 +54,10 @@ FIELDS = {
     "fetch-reply": ("index", "found"),
     "barrier": ("request",),
     "barrier-reply": ("request", "index"),
+    "timeout-now": ("last_index",),
 }
+
+WHEN_NOT_ZERO = ("tail", "transfer", "withheld", "listening", "wants", "priority", "holds_ns", "by_lease")
 
 
 cdef class Pool:
@@ -210,8 +214,7 @@ cdef class Letter:
             hidden |= {"rejected", "hint_index", "hint_term"}
         elif self.fields.get("rejected"):
             hidden |= {"rejected", "match"}
-        hidden |= {name for name in ("tail", "withheld", "listening", "holds_ns", "by_lease")
-                   if not self.fields.get(name, 1)}
+        hidden |= {name for name in WHEN_NOT_ZERO if not self.fields.get(name, 1)}
         if self.fields.get("rejected"):
             hidden.add("withheld")
         words = [f"{name.replace('_', ' ')} {value}"
@@ -236,8 +239,8 @@ cdef class RaftNode:
                   uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
                   uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
                   uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(),
-                  uint64_t unproved_last=0, faults=(), bint listening=False, bint leases=False,
-                  uint32_t clock_drift_ppm=0,
+                  uint64_t unproved_last=0, faults=(), bint listening=False, uint8_t priority=0,
+                  uint64_t disk_patience_ns=0, bint leases=False, uint32_t clock_drift_ppm=0,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
         cdef LogRun* c_runs
@@ -269,6 +272,8 @@ cdef class RaftNode:
         options.vote = vote
         options.unproved_last = unproved_last
         options.listening = listening
+        options.priority = priority
+        options.disk_patience_ns = disk_patience_ns
         options.leases = leases
         options.clock_drift_ppm = clock_drift_ppm
         c_faults = <Fault*>calloc(len(faults) + 1, sizeof(Fault))
@@ -334,7 +339,7 @@ cdef class RaftNode:
             "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "as_of": as_of,
             "fetches": fetches,
             "repair_fetches": repair_fetches, "repair": repair - 1 if repair else None,
-            "faulty_first": self.out.faulty_first,
+            "faulty_first": self.out.faulty_first, "answer": self.out.answer,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
             "leader_changed": bool(self.out.leader_changed),
         }
@@ -392,6 +397,13 @@ cdef class RaftNode:
         event.kind, event.now_ns, event.first, event.last = EVENT_FAULTY, now_ns, first, last
         return self.step(&event)
 
+    def transfer(self, uint64_t now_ns, uint64_t target):
+        """Leadership is to go to `target` (0: to whom it fits best); `answer` of the effects is a Status."""
+        cdef Event event
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.peer = EVENT_TRANSFER, now_ns, target
+        return self.step(&event)
+
     def fetched(self, uint64_t now_ns, uint64_t peer, list records, int status=0, *, uint64_t first=0,
                 bint repair=False):
         cdef Event event
@@ -429,6 +441,8 @@ cdef class RaftNode:
             "unproved_last": status.unproved_last, "elections": status.elections,
             "leader_changes": status.leader_changes, "peer_errors": status.peer_errors,
             "listening": bool(status.listening), "faulty": status.faulty,
+            "transfer": status.transfer, "transfers": status.transfers,
+            "transfers_failed": status.transfers_failed, "disk_stalls": status.disk_stalls,
             "faults_found": status.faults_found, "faults_repaired": status.faults_repaired,
             "peers": {status.peers[i].node: {
                 "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state],

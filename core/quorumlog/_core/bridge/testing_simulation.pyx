@@ -30,6 +30,7 @@ FAULTS = (
     "process_crash", "power_cut", "blackout", "second_crash", "recovery_crash", "pause", "wipe",
     "write_error", "sync_error", "read_error", "no_space", "late_write", "swapped_writes",
     "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "clock_drift", "clock_jump", "clock_freeze",
+    "disk_stall",
 )
 MARK_NAMES = (
     "elected", "campaign_lost", "pre_campaign_lost", "stepped_down", "deposed", "leader_paused", "quorum_down",
@@ -39,6 +40,7 @@ MARK_NAMES = (
     "recovery_crashed_twice", "write_failed", "sync_failed", "swapped", "segment_rolled", "segment_retired",
     "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
     "replayed", "unclogged", "clock_froze_leader", "read_by_lease", "read_bounded", "read_too_stale", "read_looked",
+    "handed_over", "transfer_given_up", "disk_stalled",
     "client_repeated", "client_expired", "session_expired",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
@@ -50,6 +52,7 @@ TRACED = (
 MESSAGES = (
     "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
     "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
+    "fetch", "fetch_reply", "barrier", "barrier_reply", "", "", "", "", "", "timeout_now",
 )
 ROLES = ("", "follower", "pre-candidate", "candidate", "leader", "learner")
 KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 10: "membership"}
@@ -82,6 +85,7 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.vote = request.vote
     options.unproved_last = request.unproved_last
     options.unproved_term = request.unproved_term
+    options.priority = request.priority
     return raft_open(&options, log, now_ns)
 
 

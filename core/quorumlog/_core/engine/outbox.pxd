@@ -54,6 +54,7 @@ cdef struct Outbox:
     index_t commit                 # the group's commit index after the step
     bint leader_changed            # the known leader or the own role changed
     index_t faulty_first           # first index of the log that is not to be read after the step; 0: none
+    int answer                     # Status: what became of what EVENT_TRANSFER asked for
 
 
 cdef Outbox* outbox_open() noexcept nogil

@@ -79,6 +79,7 @@ cdef void outbox_clear(Outbox* out) noexcept nogil:
     out.fetch_count = 0
     out.repair = 0
     out.faulty_first = 0
+    out.answer = 0
     out.leader_changed = False
 
 

@@ -24,6 +24,7 @@ cdef enum EventKind:
     EVENT_UNREACHABLE = 7      # the connection to `peer` was lost
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
+    EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
 
 # How a read is made sure of.
 cdef enum ReadKind:
@@ -89,6 +90,11 @@ cdef struct GroupStatus:
     uint32_t faulty            # batches of the log that wait for their repair
     uint64_t faults_found
     uint64_t faults_repaired
+    node_t transfer            # to whom leadership is being handed over; 0: it is not
+    uint64_t transfers         # begun here
+    uint64_t transfers_failed  # of these, given up in time
+    uint64_t disk_stalls       # how often leadership was given up as the disk stood still
+    uint8_t priority
     uint32_t peer_count
     PeerStatus peers[16]
 

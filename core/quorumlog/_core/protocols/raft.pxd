@@ -5,7 +5,7 @@ from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.protocol cimport Protocol
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef struct RaftOptions:
     group_t group
@@ -23,6 +23,8 @@ cdef struct RaftOptions:
     term_t unproved_term               # of the entry there, 0: not known
     const Fault* faults                # bad batches of the log, in order; `first`, `last`, `term` and identity count
     uint32_t fault_count
+    uint8_t priority                   # leadership goes to the highest, once that is caught up
+    uint64_t disk_patience_ns          # a leader whose disk flushes nothing for so long gives up; 0: twice the timeout
     bint leases                        # it promises, and reads by lease (raft_lease.pxd); the same on all nodes
     uint32_t clock_drift_ppm           # of any node's monotonic clock, at most
     bint listening                     # it may have forgotten what it promised: it waits to be admitted

@@ -21,15 +21,15 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_TIME, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
-    GroupStatus, PeerStatus, Protocol)
+    EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE,
+    Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_election cimport (
     election_check_quorum, election_follow, election_new_term, election_on_flushed, election_on_leader_lost,
-    election_on_pre_vote, election_on_pre_vote_reply, election_on_vote, election_on_vote_reply,
-    election_reset_timer, election_timeout)
+    election_on_pre_vote, election_on_pre_vote_reply, election_on_timeout_now, election_on_vote,
+    election_on_vote_reply, election_reset_timer, election_timeout)
 from quorumlog._core.protocols.raft_follower cimport (
     follower_on_append, follower_on_commit, follower_on_heartbeat)
 from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
@@ -48,8 +48,11 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead,
-    PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY,
+    ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.protocols.raft_transfer cimport (
+    disk_look, disk_stands_still, transfer_at_once, transfer_begin, transfer_expire, transfer_to_priority,
+    transfer_turn)
 from quorumlog._core.storage.batch cimport pool_close, pool_open
 
 cdef enum:
@@ -65,6 +68,8 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
     if options.heartbeat_ns == 0 or options.election_timeout_ns <= options.heartbeat_ns:
         return False
     if options.election_timeout_ns > number_max() or options.append_bytes_max == 0:
+        return False
+    if options.disk_patience_ns > number_max():
         return False
     if options.voter_count == 1 and (options.fault_count > 0 or options.listening):
         return False                   # nobody to repair it, nobody to admit it
@@ -95,6 +100,8 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
+    raft.priority = options.priority
+    raft.disk_patience_ns = options.disk_patience_ns if options.disk_patience_ns else 2 * options.election_timeout_ns
     raft.log = log
     raft.now_ns = now_ns
     restore(raft, options)
@@ -188,6 +195,8 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
     room = raft_refill(raft)
+    disk_look(raft)
+    transfer_expire(raft)
     if raft.listening:
         admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
@@ -206,10 +215,13 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         reads_propose(raft, out, event)
     elif event.kind == EVENT_FAULTY:
         repair_found(raft, event.first, event.last)
+    elif event.kind == EVENT_TRANSFER:
+        out.answer = transfer_begin(raft, out, event.peer)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
+    transfer_turn(raft, out)
     if raft.faults.count > 0:
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
@@ -219,7 +231,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
 
 cdef void on_flushed(Raft* raft, Outbox* out, const Event* event) noexcept nogil:
     cdef bint repaired
-    raft.flushed_wsn = max(raft.flushed_wsn, event.wsn)
+    if event.wsn > raft.flushed_wsn:
+        raft.flushed_wsn = event.wsn
+        raft.disk_moved_ns = raft.now_ns
     repaired = raft.faults.count > 0 and repair_on_flushed(raft)
     if (log_flush(raft.log, raft.flushed_wsn) or repaired) and raft.role == ROLE_LEADER:
         replication_commit(raft, out)
@@ -233,10 +247,16 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
+    if raft.role == ROLE_LEADER and disk_stands_still(raft) and raft.membership.count > 1:
+        transfer_at_once(raft, out)
+        election_follow(raft, out, 0)
+        election_reset_timer(raft)
+        return
     if raft.role == ROLE_LEADER:
         if election_check_quorum(raft, out):
             if raft.now_ns >= raft.heartbeat_deadline_ns:
                 reads_begin_round(raft, out)       # heartbeats carry the commit index too
+                transfer_to_priority(raft, out)
             replication_tell_commits(raft, out)
         return
     reads_expire(raft, out)
@@ -287,6 +307,8 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                                   reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
             if raft.commit_due_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
+            if raft.transfer_target != 0:
+                out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -304,14 +326,18 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW)
+
+
+cdef bint is_known(uint16_t kind) noexcept nogil:
+    return RAFT_PRE_VOTE <= kind <= RAFT_BARRIER_REPLY or kind == RAFT_TIMEOUT_NOW
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
     cdef const VoteFields* asked = <const VoteFields*>message.fields
     if slot < 0 or slot == raft.self_slot or message.group != raft.group or message.protocol != PROTOCOL_RAFT:
         return False
-    if message.term > number_max() or message.kind < RAFT_PRE_VOTE or message.kind > RAFT_BARRIER_REPLY:
+    if message.term > number_max() or not is_known(message.kind):
         return False
     if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
         return False
@@ -382,6 +408,8 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return True
     if message.kind == RAFT_BARRIER_REPLY:
         return admission_on_reply(raft, out, message)
+    if message.kind == RAFT_TIMEOUT_NOW:
+        return election_on_timeout_now(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
@@ -419,6 +447,11 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.faulty = raft.faults.count
     out.faults_found = raft.faults_found
     out.faults_repaired = raft.faults_repaired
+    out.transfer = raft.transfer_target
+    out.transfers = raft.transfers
+    out.transfers_failed = raft.transfers_failed
+    out.disk_stalls = raft.disk_stalls
+    out.priority = raft.priority
     for slot in range(<int>raft.membership.count):
         if slot == raft.self_slot:
             continue

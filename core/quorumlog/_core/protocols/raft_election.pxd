@@ -18,6 +18,8 @@ cdef void election_on_pre_vote(Raft* raft, Outbox* out, int slot, const Message*
 cdef void election_on_pre_vote_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil
 cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil
 cdef void election_on_vote_reply(Raft* raft, Outbox* out, int slot, const Message* message) noexcept nogil
+# The leader hands over.  False: the peer broke the protocol.
+cdef bint election_on_timeout_now(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # The connection to the leader broke: it has most likely died.
 cdef void election_on_leader_lost(Raft* raft) noexcept nogil
 # The own vote may have become durable.

@@ -24,8 +24,9 @@ from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard
 from quorumlog._core.protocols.raft_replication cimport replication_start
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY, RAFT_VOTE, RAFT_VOTE_REPLY, SPARES_PER_STEP,
-    VOTE_FLAG_TAIL, Raft, VoteFields, VoteReplyFields, number_max, slot_bit)
+    VOTE_FLAG_TAIL, Raft, TimeoutNowFields, VoteFields, VoteReplyFields, number_max, slot_bit)
 from quorumlog._core.protocols.raft_tail cimport tail_decide, tail_forget, tail_heard, tail_unproved
+from quorumlog._core.protocols.raft_transfer cimport disk_stands_still, transfer_forget
 
 
 # Roles
@@ -55,6 +56,7 @@ cdef void set_role(Raft* raft, Outbox* out, int role, node_t leader) noexcept no
         out.leader_changed = True
         # Nothing pending can be confirmed any more, whichever side it was on.
         reads_refuse_all(raft, out)
+        transfer_forget(raft)
         if leader != raft.leader and leader != 0:
             raft.leader_changes += 1
     raft.role = role
@@ -67,6 +69,7 @@ cdef void election_follow(Raft* raft, Outbox* out, node_t leader) noexcept nogil
     raft.granted = 0
     raft.refused = 0
     raft.tail_campaign = False
+    raft.transfer_campaign = False
 
 
 cdef void election_new_term(Raft* raft, Outbox* out, term_t term) noexcept nogil:
@@ -116,13 +119,14 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
         return                         # the timer was set before the promise
     if raft.term >= number_max():
         return                         # a peer has spent the terms: nothing is left to campaign in
-    if election_barred(raft) and not mutant(b"campaign-while-faulty"):
+    if election_barred(raft) and not mutant(b"campaign-while-faulty") or disk_stands_still(raft):
         election_follow(raft, out, 0)
         return
     raft.elections += 1
     raft.tail_campaign = not tail_decide(raft, out) and not mutant(b"unproved-campaigns")
     set_role(raft, out, ROLE_PRE_CANDIDATE, 0)
     raft.refused = 0
+    raft.transfer_campaign = False
     raft.granted = slot_bit(raft.self_slot)
     if tally_elect(&raft.membership.quorum, raft.granted, 0) == TALLY_WON:
         campaign(raft, out)
@@ -135,13 +139,29 @@ cdef bint election_barred(const Raft* raft) noexcept nogil:
     return raft.faults.count > 0 or raft.listening
 
 
+cdef bint election_on_timeout_now(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
+    """Thesis 3.10: "it has the same effect as the target server's election timer firing", without a pre-vote."""
+    cdef const TimeoutNowFields* fields = <const TimeoutNowFields*>message.fields
+    if raft.role != ROLE_FOLLOWER or raft.leader != message.sender:
+        return raft.leader == 0        # late: it follows nobody, as it stands for election itself
+    if fields.last_index > raft.log.last or raft.term >= number_max() or election_barred(raft) \
+            or tail_unproved(raft) or disk_stands_still(raft):
+        return True                    # not the one meant, or not fit to lead: the leader gives up in time
+    raft.elections += 1
+    raft.transfer_campaign = True
+    campaign(raft, out)
+    return True
+
+
 cdef void campaign(Raft* raft, Outbox* out) noexcept nogil:
     """5.2: "a follower increments its current term ... votes for itself and issues RequestVote RPCs"."""
     cdef bint tail = raft.tail_campaign
+    cdef bint transfer = raft.transfer_campaign
     # A tail round asks for no votes, and leaves its own free for a candidate whose log reaches far enough.
     take_term(raft, out, raft.term + 1, 0 if tail else raft.self)
     set_role(raft, out, ROLE_CANDIDATE, 0)
     raft.tail_campaign = tail
+    raft.transfer_campaign = transfer
     election_reset_timer(raft)
     if tail and tail_decide(raft, out):
         # A single voter: nobody else can hold the tail.  The next timeout campaigns.
@@ -165,6 +185,7 @@ cdef void ask_all(Raft* raft, Outbox* out, uint16_t kind, term_t proposed) noexc
         fields.last_term = raft.log.last_term
         fields.proposed = proposed
         fields.flags = VOTE_FLAG_TAIL if raft.tail_campaign else 0
+        fields.transfer = raft.transfer_campaign
 
 
 cdef void tally(Raft* raft, Outbox* out) noexcept nogil:
@@ -251,8 +272,9 @@ cdef void election_on_vote(Raft* raft, Outbox* out, int slot, const Message* mes
         return
     if message.term > raft.term:
         # Section 6: "if a server receives a RequestVote within the minimum election timeout of hearing
-        # from a current leader, it does not update its term or grant its vote" (A-R11).
-        if heard_leader_recently(raft):
+        # from a current leader, it does not update its term or grant its vote" (A-R11).  Unless that
+        # leader asked for it (thesis 4.2.3).
+        if heard_leader_recently(raft) and not asked.transfer:
             return
         take_term(raft, out, message.term, message.sender if granted else 0)
     elif granted and raft.vote == 0 and raft.leader == 0 and not lease_binds(raft):

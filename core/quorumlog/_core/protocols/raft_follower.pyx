@@ -78,6 +78,7 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     said.round = fields.round
     said.verified = raft.verified
     said.sent_ns = fields.sent_ns
+    said.priority = raft.priority
     said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
     said.holds_ns = lease_promise_ns(raft)
     freshness_answer(raft, said)

@@ -4,10 +4,10 @@ The own disk is an acker like any peer: the leader's match for itself is what it
 has flushed (A-R17, A-R18).  `prev` of an append with batches is always a batch end.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorumlog._core.base.checks cimport check, check2
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, ERR_OVERLOADED, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_NOT_LEADER, ERR_OVERLOADED, ERR_TRANSFERRING, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport NODES_MAX, index_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport (
@@ -28,6 +28,7 @@ from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, ra
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft, slot_bit)
+from quorumlog._core.protocols.raft_transfer cimport transfer_start
 from quorumlog._core.storage.batch cimport (
     IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
 
@@ -63,6 +64,8 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.barrier_asked[slot] = 0
         raft.barriers[slot] = 0
         raft.commit_wanted[slot] = 0
+        raft.priorities[slot] = 0
+    transfer_start(raft)
     raft.commit_due_ns = 0
     raft.uncommitted_bytes = 0
     raft.lease_broken = False
@@ -97,6 +100,9 @@ cdef void replication_propose(Raft* raft, Outbox* out, const Event* event) noexc
     check(batch.kind == KIND_ENTRIES and batch.count >= 1, b"Q-RAFT-21 a proposal has entries")
     if raft.role != ROLE_LEADER:
         outbox_refuse(out, batch, ERR_NOT_LEADER)
+        return
+    if raft.transfer_target != 0:
+        outbox_refuse(out, batch, ERR_TRANSFERRING)    # A-R16: or the target never has the whole log
         return
     if raft.uncommitted_bytes > 0 and raft.uncommitted_bytes + batch_cost(batch) > raft.uncommitted_bytes_max:
         outbox_refuse(out, batch, ERR_OVERLOADED)
@@ -326,6 +332,7 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
     if reply.round > raft.round or reply.sent_ns > raft.now_ns:
         return False
     raft.peer_listening[slot] = reply.listening != 0
+    raft.priorities[slot] = <uint8_t>min(reply.priority, <uint64_t>255)
     if not raft.peer_listening[slot]:
         p.round_acked = max(p.round_acked, reply.round)
         lease_on_answer(raft, p, reply)

@@ -12,6 +12,7 @@ The modules, from the bottom:
     raft_repair       bad batches of the own log: whom to ask, what to take
     raft_tail         a tail that recovery could not prove
     raft_admission    a node that may have forgotten what it promised
+    raft_transfer     handing over leadership: asked for, to a higher priority, from a disk that stands still
     raft_election     roles, terms, votes
     raft_follower     appends and heartbeats received
     raft              open, step, status
@@ -25,7 +26,7 @@ from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum RaftMessage:
     RAFT_PRE_VOTE = 1
@@ -44,6 +45,7 @@ cdef enum RaftMessage:
     RAFT_FETCH_REPLY = 14          # with the batch, if `found`
     RAFT_BARRIER = 15              # a listening node to the leader
     RAFT_BARRIER_REPLY = 16
+    RAFT_TIMEOUT_NOW = 22          # the leader to who is to follow it in office
 
 cdef enum:
     VOTE_FLAG_TAIL = 1             # a tail round: nobody grants, everybody says where its log ends
@@ -54,6 +56,7 @@ cdef struct VoteFields:
     term_t last_term
     term_t proposed                # the term it is about; equals the envelope's in RAFT_VOTE
     uint64_t flags
+    uint64_t transfer              # the leader asked for this campaign: whoever heard it just now votes too
 
 # RAFT_PRE_VOTE_REPLY and RAFT_VOTE_REPLY
 cdef struct VoteReplyFields:
@@ -94,6 +97,7 @@ cdef struct HeartbeatReplyFields:
     uint64_t listening             # it confirms nothing
     uint64_t mark                  # to be echoed
     uint64_t holds_ns              # so long, by its clock, it helps nobody else to be elected; 0: no promise
+    uint64_t priority              # of the answering node
 
 # RAFT_COMMIT
 cdef struct CommitFields:
@@ -125,6 +129,10 @@ cdef struct FetchReplyFields:
 cdef struct BarrierFields:
     uint64_t request               # drawn by the listening node, echoed
     index_t index                  # the reply: the barrier, which is committed
+
+# RAFT_TIMEOUT_NOW
+cdef struct TimeoutNowFields:
+    index_t last_index             # of the leader's log: who has less is not the one meant
 
 cdef enum:
     SPARES = 8                     # batches at hand for the protocol's own records
@@ -189,6 +197,7 @@ cdef struct Raft:
     uint32_t granted
     uint32_t refused
     bint tail_campaign             # the pre-vote under way is for a tail round
+    bint transfer_campaign         # the leader asked for the one under way
 
     # Leader
     Progress progress[NODES_MAX]   # by slot
@@ -248,7 +257,20 @@ cdef struct Raft:
     uint64_t barrier_asked[NODES_MAX]
     index_t barriers[NODES_MAX]    # acknowledgements below it are forgotten ones; 0: none
 
+    # Handing over leadership (raft_transfer.pyx)
+    uint8_t priority
+    uint64_t disk_patience_ns
+    uint64_t disk_moved_ns         # since then something of this group waits for the disk, and nothing was flushed
+    node_t transfer_target         # 0: none
+    uint64_t transfer_until_ns     # it is given up then, whatever has happened
+    uint64_t transfer_round        # the target was told in this round of heartbeats; 0: not yet
+    uint64_t transfer_again_ns     # no hand-over to a higher priority before
+    uint8_t priorities[NODES_MAX]  # by slot, as they said
+
     # Counters
+    uint64_t transfers
+    uint64_t transfers_failed
+    uint64_t disk_stalls
     uint64_t elections
     uint64_t leader_changes
     uint64_t peer_errors

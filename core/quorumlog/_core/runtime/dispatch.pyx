@@ -184,6 +184,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
     hosted.faulty_first = out.faulty_first
+    hosted.answer = out.answer
     if out.commit > hosted.commit:
         publish_commit(node, hosted, out.commit)
     if out.leader_changed:

@@ -10,6 +10,7 @@ from quorumlog._core.engine.message cimport Message, message_drop_batches
 from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
 from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
 from quorumlog._core.runtime.control cimport control_start, control_stop
+from quorumlog._core.runtime.leader_call cimport call_fail
 from quorumlog._core.runtime.dispatch cimport ticket_done
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
 from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
@@ -245,6 +246,7 @@ cdef void node_stop(Node* node) noexcept nogil:
     fail_commands(node)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], ERR_STOPPED)
+        call_fail(node.groups[i], ERR_STOPPED)
         reads_fail(&node.groups[i].reads, ERR_STOPPED)
         apply_stop(&node.groups[i].apply, ERR_STOPPED)
     if node.writer != NULL:

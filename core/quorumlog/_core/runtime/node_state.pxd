@@ -47,6 +47,7 @@ cdef enum CommandKind:
     COMMAND_GROUP_STATUS = 2       # answer: GroupStatus*
     COMMAND_NODE_STATUS = 3        # answer: NodeStatus*
     COMMAND_READMIT = 4            # answer: Readmission*, to be carried out
+    COMMAND_TRANSFER = 20          # answer: LeaderCall*
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
     COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
     COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
@@ -65,6 +66,20 @@ cdef struct GroupExplanation:
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
     APPLIER_PYTHON = 2
+
+cdef enum:
+    CALLS_MAX = 8               # asked of a leader elsewhere and not answered, of a group
+
+# What a caller asks of a group's leader, wherever that is (runtime/leader_call).
+cdef struct LeaderCall:
+    node_t leader                  # who must lead, or 0: whoever does
+    node_t target                  # COMMAND_TRANSFER: to whom; 0: to whom it fits best
+    int status                     # the answer: Status of the protocol, ERR_AGAIN if nobody answered
+
+cdef struct Asked:
+    Ticket* ticket                 # NULL: free
+    uint64_t number
+    uint64_t until_ns
 
 cdef enum:
     LOG_CACHE_BYTES = 32 << 20     # of one group at most; all together have a quarter of the pool
@@ -118,6 +133,9 @@ cdef struct HostedGroup:
     Fetch fetches[2 * NODES_MAX]   # cold batches that the protocol wants, oldest first
     uint32_t fetch_count
     int refusal                    # of the batch proposed in the current step
+    int answer                     # of the newest step, to what it was asked for
+    Asked asked[CALLS_MAX]
+    uint64_t asked_last            # their numbers
     bint unsettled_failed          # receipts were failed; nothing more is expected
 
 cdef struct NodeStatus:

@@ -15,13 +15,16 @@ from quorumlog._core.engine.log cimport log_limit, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, READ_BY_ROUND, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
+from quorumlog._core.runtime.leader_call cimport (
+    MESSAGE_CALL, MESSAGE_CALL_REPLY, call_answered, call_ask, call_asked, call_deadline,
+    call_fail, call_time)
 from quorumlog._core.runtime.dispatch cimport (
     group_fetch, group_step, group_time, node_flushed, node_group, ticket_done)
 from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus,
-    Readmission, Ticket)
+    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, COMMAND_TRANSFER, LOG_CACHE_BYTES, GroupExplanation, HostedGroup,
+    NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -100,6 +103,7 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
+        call_fail(node.groups[i], status)
     refuse_reads(node)
 
 
@@ -125,6 +129,10 @@ cdef void reactor_on_message(void* context, const Message* message, uint64_t now
         proposals_forwarded(node, hosted, message)
     elif message.kind == MESSAGE_FORWARD_REFUSED:
         proposals_refused(node, hosted, message)
+    elif message.kind == MESSAGE_CALL:
+        call_asked(node, hosted, message)
+    elif message.kind == MESSAGE_CALL_REPLY:
+        call_answered(hosted, message)
     elif message.kind < 100:
         if message.batch_count == 0:
             # Later than its arrival, however long this thread stood still: a promise made now is counted from
@@ -253,6 +261,9 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = add_group(node, hosted)
     elif ticket.kind == COMMAND_READMIT:
         status = node_readmit(node, <const Readmission*>ticket.answer)
+    elif ticket.kind == COMMAND_TRANSFER:
+        call_ask(node, hosted, ticket)
+        return                       # which answers it, now or later
     else:
         status = ERR_USAGE
     ticket_done(ticket, status)
@@ -331,6 +342,7 @@ cdef bint run_groups(Node* node) noexcept nogil:
         hosted = node.groups[i]
         if hosted.deadline_ns and node.now_ns >= hosted.deadline_ns:
             group_time(node, hosted)
+        call_time(node, hosted)
         start_reads(node, hosted)
         proposals_turn(node, hosted)
         if hosted.fetch_count:
@@ -362,6 +374,9 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
         if one and (nearest == 0 or one < nearest):
             nearest = one
         one = reads_deadline(&node.groups[i].reads)
+        if one and (nearest == 0 or one < nearest):
+            nearest = one
+        one = call_deadline(node.groups[i])
         if one and (nearest == 0 or one < nearest):
             nearest = one
     if node.mark_ns and (nearest == 0 or node.mark_ns < nearest):

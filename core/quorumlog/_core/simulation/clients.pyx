@@ -212,6 +212,7 @@ cdef void repeat_elsewhere(World* world, Client* client) noexcept nogil:
 cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     cdef Client* client = &world.clients[number]
     cdef Host* host
+    cdef uint64_t wanted
     if world.options.read_per_cent != 0 and prng_chance(&world.prng, world.options.read_per_cent, 100):
         read_somewhere(world, number)
     if world.now_ns >= client.retry_ns:
@@ -229,12 +230,13 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     while (client.born and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0
            and host.up):
         client.sent = max(client.sent, client.acked) + 1
+        wanted = client.sent
         if client.sent > client.begun:
             begin_operation(world, number)
         trace_note(&world.trace, world.now_ns, TRACE_PROPOSED, host.number, 0,
                    client.operations[client.sent % WINDOW_MAX], client.session, client.sent, 0)
         propose(world, client, host, next_batch(world, host, client, client.sent))
-        if client.retry_ns == 0:
-            return                     # refused: elsewhere on the next turn
+        if client.retry_ns == 0 or client.sent < wanted:
+            return                     # refused: elsewhere, or again, on the next turn
     if world.options.stamped and client.begun > client.acked and prng_chance(&world.prng, 1, 8):
         repeat_elsewhere(world, client)

@@ -40,7 +40,8 @@ cdef enum FaultKind:
     FAULT_DRIFT = 26
     FAULT_CLOCK_JUMP = 27
     FAULT_CLOCK_FREEZE = 28
-    FAULT_KINDS = 29
+    FAULT_STALL = 29               # a disk completes nothing for some election timeouts
+    FAULT_KINDS = 30
 
 cdef enum FaultLevel:
     LEVEL_OFF = 0

@@ -2,18 +2,18 @@
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.prng cimport prng_below, prng_chance
-from quorumlog._core.engine.protocol cimport ROLE_LEADER
+from quorumlog._core.engine.protocol cimport EVENT_TRANSFER, ROLE_LEADER, Event
 from quorumlog._core.simulation.damage cimport damage_all, damage_turn, wipe
 from quorumlog._core.simulation.disk cimport DISK_READ, DISK_SYNC, DISK_WRITE, disk_fail
 from quorumlog._core.simulation.disk_cut cimport disk_power_cut
 from quorumlog._core.simulation.fault_kinds cimport (
     FAULT_BIT_ROT, FAULT_BLACKOUT, FAULT_BRIDGE, FAULT_CLOCK_FREEZE, FAULT_CLOCK_JUMP, FAULT_CLOG, FAULT_KINDS,
     FAULT_NO_SPACE, FAULT_ONE_WAY, FAULT_PARTITION, FAULT_PAUSE, FAULT_POWER_CUT, FAULT_PROCESS_CRASH,
-    FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_SYNC_ERROR, FAULT_WIPE,
+    FAULT_REPLAY, FAULT_SECOND_CRASH, FAULT_STALE, FAULT_STALL, FAULT_SYNC_ERROR, FAULT_WIPE,
     FAULT_WRITE_ERROR, LEVEL_OFF, LEVEL_RARE, PROFILE_BEYOND,
     PROFILE_CLOCKS,
 )
-from quorumlog._core.simulation.host cimport host_clock_ns
+from quorumlog._core.simulation.host cimport host_clock_ns, host_step
 from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.host_life cimport host_stop
@@ -38,7 +38,10 @@ from libc.string cimport memset
 
 cdef enum:
     MILLISECOND = 1000000
-    COMPACTION = FAULT_KINDS   # a chore drawn among the faults
+    # Chores, drawn among the faults
+    COMPACTION = FAULT_KINDS
+    TRANSFER = FAULT_KINDS + 1
+    TURNS = FAULT_KINDS + 2
 
 
 cdef void add(World* world, int kind, uint32_t node, uint64_t number, uint64_t extra,
@@ -199,6 +202,27 @@ cdef void fail_disk(World* world, Host* host, int kind) noexcept nogil:
         disk_fail(host.disk, DISK_READ, after, EIO, False)
 
 
+cdef void stall_disk(World* world, Host* host) noexcept nogil:
+    """Of a leader, in one turn of two: it is the one who should notice."""
+    cdef Host* leader = leading_host(world)
+    if leader != NULL and prng_chance(&world.prng, 1, 2):
+        host = leader
+    host.stalled_until_ns = world.now_ns + prng_below(&world.prng, 8 * world.options.election_timeout_ns)
+
+
+cdef void transfer_somewhere(World* world) noexcept nogil:
+    """Somebody asks the leader to hand over: to a node of his choice, sometimes to whom it fits best."""
+    cdef Host* leader = leading_host(world)
+    cdef Event event
+    if leader == NULL or leader.paused_until_ns > world.now_ns:
+        return
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_TRANSFER
+    event.peer = prng_below(&world.prng, world.options.node_count + 1)
+    host_step(world, leader, &event)
+    host_plan(world, leader)
+
+
 cdef void jump_clock(World* world, Host* host) noexcept nogil:
     """Wall time goes either way; the monotonic clock of a node that slept goes on ahead."""
     cdef uint64_t far_ns = 1 + prng_below(&world.prng, 6 * world.options.election_timeout_ns)
@@ -235,10 +259,13 @@ cdef uint32_t weight(const World* world, int kind) noexcept nogil:
     cdef uint32_t often
     if kind == COMPACTION:
         return 4 * world.options.weight_compact
+    if kind == TRANSFER:
+        return 4 * world.options.weight_transfer
     if FAULT_PARTITION <= kind <= FAULT_POWER_CUT or FAULT_PAUSE == kind or kind == FAULT_REPLAY \
             or FAULT_CLOCK_JUMP <= kind <= FAULT_CLOCK_FREEZE:
         often = 4
-    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT:
+    elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE or kind == FAULT_BLACKOUT \
+            or kind == FAULT_STALL:
         often = 1
     elif FAULT_BIT_ROT <= kind <= FAULT_STALE or kind == FAULT_WIPE:
         often = 1
@@ -254,12 +281,12 @@ cdef int draw_kind(World* world) noexcept nogil:
     cdef uint64_t total = 0
     cdef uint64_t drawn
     cdef int kind
-    for kind in range(FAULT_KINDS + 1):
+    for kind in range(TURNS):
         total += weight(world, kind)
     if total == 0:
         return -1
     drawn = prng_below(&world.prng, total)
-    for kind in range(FAULT_KINDS + 1):
+    for kind in range(TURNS):
         if drawn < weight(world, kind):
             return kind
         drawn -= weight(world, kind)
@@ -309,6 +336,9 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         if host.up and host_compact(world, host):
             host_plan(world, host)
         return
+    if kind == TRANSFER:
+        transfer_somewhere(world)
+        return
     if kind == FAULT_PROCESS_CRASH or kind == FAULT_POWER_CUT:
         draw_crash(world, host, kind)
         return
@@ -332,6 +362,8 @@ cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
         pause(world, host)
     elif FAULT_WRITE_ERROR <= kind <= FAULT_NO_SPACE:
         fail_disk(world, host, kind)
+    elif kind == FAULT_STALL:
+        stall_disk(world, host)
     elif kind == FAULT_CLOCK_JUMP:
         jump_clock(world, host)
     else:
@@ -380,6 +412,7 @@ cdef void heal_world(World* world) noexcept nogil:
         host = &world.hosts[i]
         memset(host.disk.faults, 0, sizeof(host.disk.faults))
         host.paused_until_ns = 0
+        host.stalled_until_ns = 0
         host.frozen_until_ns = min(host.frozen_until_ns, world.now_ns)
         if not host.up:
             start_later(world, host, 0)

@@ -14,10 +14,10 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_FLUSHED, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
 )
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply
-from quorumlog._core.simulation.ledger cimport ledger_flushed, ledger_sent, ledger_stepped, ledger_wrote
+from quorumlog._core.simulation.ledger cimport ledger_fail, ledger_flushed, ledger_sent, ledger_stepped, ledger_wrote
 from quorumlog._core.simulation.marks cimport (
-    MARK_CAMPAIGN_LOST, MARK_DEPOSED, MARK_ELECTED, MARK_HELD, MARK_PRE_CAMPAIGN_LOST, MARK_REFUSED,
-    MARK_STEPPED_DOWN, MARK_TAIL_SETTLED, mark,
+    MARK_CAMPAIGN_LOST, MARK_DEPOSED, MARK_DISK_STALLED, MARK_ELECTED, MARK_HANDED_OVER, MARK_HELD,
+    MARK_PRE_CAMPAIGN_LOST, MARK_REFUSED, MARK_STEPPED_DOWN, MARK_TAIL_SETTLED, MARK_TRANSFER_GIVEN_UP, mark,
 )
 from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
 from quorumlog._core.simulation.schedule cimport (
@@ -267,11 +267,34 @@ cdef void mark_role(World* world, const GroupStatus* before, const GroupStatus* 
         mark(world.marks, MARK_PRE_CAMPAIGN_LOST)
 
 
+cdef void check_transfer(World* world, Host* host, uint64_t clock_ns) noexcept nogil:
+    """A-R16: however it goes, handing over ends within an election timeout."""
+    cdef const GroupStatus* status = &host.status
+    if status.transfers != host.transfers:
+        host.transfers = status.transfers
+        host.transfer_until_ns = clock_ns + world.options.election_timeout_ns
+    if status.transfer != 0 and status.role != ROLE_LEADER:
+        ledger_fail(world.ledger, b"who does not lead hands over", host.number, status.transfer, status.term)
+    elif status.transfer != 0 and clock_ns > host.transfer_until_ns:
+        ledger_fail(world.ledger, b"handing over takes longer than an election timeout", host.number,
+                    status.transfer, clock_ns - host.transfer_until_ns)
+
+
+cdef void mark_leadership(World* world, const GroupStatus* before, const GroupStatus* after) noexcept nogil:
+    if before.transfer != 0 and after.role != ROLE_LEADER and after.term > before.term:
+        mark(world.marks, MARK_HANDED_OVER)
+    if after.transfers_failed > before.transfers_failed:
+        mark(world.marks, MARK_TRANSFER_GIVEN_UP)
+    if after.disk_stalls > before.disk_stalls:
+        mark(world.marks, MARK_DISK_STALLED)
+
+
 cdef void look_at_change(World* world, Host* host, const GroupStatus* before) noexcept nogil:
     """What a step did, for the marks and the trace."""
     cdef const GroupStatus* after = &host.status
     if after.role != before.role:
         mark_role(world, before, after)
+    mark_leadership(world, before, after)
     if before.unproved_last != 0 and after.unproved_last == 0:
         mark(world.marks, MARK_TAIL_SETTLED)
     if not world.trace.on:
@@ -308,8 +331,12 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     before.vote = host.status.vote
     before.commit = host.status.commit
     before.unproved_last = host.status.unproved_last
+    before.transfer = host.status.transfer
+    before.transfers_failed = host.status.transfers_failed
+    before.disk_stalls = host.status.disk_stalls
     world.options.protocol.status(host.state, &host.status)
     look_at_change(world, host, &before)
+    check_transfer(world, host, event.now_ns)
     ledger_stepped(world.ledger, host.number, &host.status, &host.log, wal_next(host.wal) - 1)
     if world.ledger.failure[0] == 0:
         host_apply(world, host)

@@ -73,6 +73,8 @@ cdef bint take_plan(World* world, Host* host, bint bare_mark) noexcept nogil:
     writing.busy = True
     writing.written = False
     write_ns = draw_disk_ns(world)
+    if host.stalled_until_ns > world.now_ns:
+        write_ns += host.stalled_until_ns - world.now_ns
     later(world, host, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number)
     if world.options.level[<int>FAULT_SWAPPED_WRITES] == LEVEL_OFF:
         # Completions come in the order of plans.

@@ -32,7 +32,7 @@ from quorumlog._core.storage.wal cimport (
 )
 
 from libc.errno cimport EIO
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset, strstr
@@ -162,6 +162,7 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     request.election_timeout_ns = world.options.election_timeout_ns
     request.heartbeat_ns = world.options.heartbeat_ns
     request.append_bytes_max = world.options.append_bytes_max
+    request.priority = <uint8_t>(host.id % (world.options.priorities + 1))
     request.leases = world.options.leases
     request.clock_drift_ppm = 1000 * DRIFT_PER_MILLE
     request.seed = prng_next(&world.prng)
@@ -290,6 +291,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     host.segments = <uint32_t>status.segments
     host.up = True
     host.timer_ns = 0
+    host.transfers = 0
     trace_started(world, host)
     memset(&event, 0, sizeof(Event))
     event.kind = EVENT_TIME

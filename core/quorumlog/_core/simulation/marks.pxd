@@ -60,11 +60,15 @@ cdef enum Mark:
     MARK_READ_BOUNDED = 44
     MARK_READ_TOO_STALE = 45
     MARK_READ_LOOKED = 46          # and saw less than was acknowledged
+    # Leadership
+    MARK_HANDED_OVER = 47          # a leader deposed while it handed over
+    MARK_TRANSFER_GIVEN_UP = 48
+    MARK_DISK_STALLED = 49         # a leader gave up because of its disk
     # Sessions
-    MARK_CLIENT_REPEATED = 47
-    MARK_CLIENT_EXPIRED = 48
-    MARK_SESSION_EXPIRED = 49      # a node's, for want of room
-    MARKS = 50
+    MARK_CLIENT_REPEATED = 50
+    MARK_CLIENT_EXPIRED = 51
+    MARK_SESSION_EXPIRED = 52      # a node's, for want of room
+    MARKS = 53
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -101,6 +101,8 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
     options.client_ns = (20 + prng_below(prng, 130)) * MILLISECOND
     options.fault_ns = (200 + prng_below(prng, 3000)) * MILLISECOND
     options.weight_compact = <uint32_t>prng_below(prng, 4) if prng_chance(prng, 1, 2) else 0
+    options.weight_transfer = 1 + <uint32_t>prng_below(prng, 6) if prng_chance(prng, 1, 3) else 0
+    options.priorities = 1 + <uint32_t>prng_below(prng, 3) if prng_chance(prng, 1, 6) else 0
     if prng_chance(prng, 1, 8):
         # Heads go as fast as segments fill.
         options.weight_compact = 40
@@ -140,6 +142,8 @@ cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     options.cache_bytes = 1 << 20
     options.fault_ns = 2000 * MILLISECOND
     options.weight_compact = 1
+    options.weight_transfer = 1
+    options.priorities = 0
 
 
 cdef void draw_options(WorldOptions* options) noexcept nogil:

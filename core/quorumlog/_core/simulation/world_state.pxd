@@ -60,6 +60,7 @@ cdef struct OpenRequest:
     node_t vote
     index_t unproved_last
     term_t unproved_term
+    uint8_t priority
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
 
@@ -99,7 +100,9 @@ cdef struct WorldOptions:
     uint64_t disk_max_ns
     uint64_t fault_ns                  # mean time between turns of faults; 0: none
     uint8_t level[FAULT_KINDS]         # FaultLevel
-    uint32_t weight_compact            # a chore, not a fault
+    uint32_t weight_compact            # chores, not faults
+    uint32_t weight_transfer
+    uint32_t priorities                # of nodes: 0 to this
     uint32_t damaged_nodes_max         # the atlas: so many nodes may lose what they held
     NetworkOptions network
     ProtocolOpen open
@@ -143,6 +146,9 @@ cdef struct Host:
     uint64_t wall_offset_ns
     bint idle_scheduled
     uint64_t disk_done_ns      # of the newest plan, where completions keep their order
+    uint64_t stalled_until_ns  # its disk completes nothing before
+    uint64_t transfers         # of its status, as of the last step
+    uint64_t transfer_until_ns     # by its clock: what the newest one must end by
     # What damage has done to it
     uint32_t damages
     bint ended                 # stopped for good, saying why

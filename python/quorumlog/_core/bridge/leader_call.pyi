@@ -1,0 +1,3 @@
+from quorumlog._core.bridge.node import GroupCore
+
+def ask_transfer(group: GroupCore, leader: int, target: int, timeout: float) -> str: ...
