@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from collections.abc import Sequence
@@ -191,10 +192,8 @@ class Session:
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Ends the session: what is still under way in it is never applied.  Ended before: no error."""
-        try:
+        with contextlib.suppress(SessionExpired):
             sessions.propose(self._group._core, [], stamp(CLOSE, self.id), True, timeout)
-        except SessionExpired:
-            pass
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self._group!r}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,10 +78,8 @@ class Session:
 
     async def close(self, timeout: float | None = 5.0) -> None:
         """Ends the session: what is still under way in it is never applied.  Ended before: no error."""
-        try:
+        with contextlib.suppress(SessionExpired):
             await self._group.propose_stamped([], stamp(CLOSE, self.id), True, timeout)
-        except SessionExpired:
-            pass
 
     def __repr__(self) -> str:
         return f"<aio.Session {self.id} of {self._group!r}>"

@@ -7,7 +7,8 @@ the GIL above 64 KiB.
 
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BATCH_ENTRIES_MAX
-from quorumlog._core.storage.batch cimport BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_new, offsets_bytes, offsets_rise
+from quorumlog._core.storage.batch cimport (
+    BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_new, offsets_bytes, offsets_rise)
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE

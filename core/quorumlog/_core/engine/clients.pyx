@@ -1,7 +1,7 @@
 """See clients.pxd."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quorumlog._core.base.bytes cimport get_u64, put_u64
@@ -330,7 +330,7 @@ cdef const uint8_t* load_answer(Clients* clients, const uint8_t* at, const uint8
 
 
 cdef const uint8_t* load_client(Clients* clients, const uint8_t* at, const uint8_t* end) noexcept nogil:
-    cdef uint64_t answers, i
+    cdef uint64_t answers, _i
     if <uint64_t>(end - at) < SAVED_CLIENT_BYTES or find(clients, get_u64(at)) != NULL:
         return NULL
     clients.at = add(clients, get_u64(at), get_u64(at + 16))
@@ -342,7 +342,7 @@ cdef const uint8_t* load_client(Clients* clients, const uint8_t* at, const uint8
     at += SAVED_CLIENT_BYTES
     if answers > CLIENT_WINDOW:
         return NULL
-    for i in range(answers):
+    for _i in range(answers):
         at = load_answer(clients, at, end)
         if at == NULL:
             return NULL
@@ -351,14 +351,14 @@ cdef const uint8_t* load_client(Clients* clients, const uint8_t* at, const uint8
 
 cdef int clients_load(Clients* clients, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
     cdef const uint8_t* at = data + SAVED_HEADER_BYTES
-    cdef uint64_t count, i
+    cdef uint64_t count, _i
     check(clients.count == 0, b"Q-CLIENTS-05 a table is loaded when it is empty")
     if size_bytes < SAVED_HEADER_BYTES or get_u64(data) != SAVED_VERSION:
         return ERR_CORRUPT
     count = get_u64(data + 8)
     if count > clients.count_max or size_bytes > 2 * CLIENTS_BYTES_MAX:
         return ERR_CORRUPT
-    for i in range(count):
+    for _i in range(count):
         at = load_client(clients, at, data + size_bytes)
         if at == NULL:
             return ERR_CORRUPT

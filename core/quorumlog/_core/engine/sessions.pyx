@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE, OK
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.clients cimport (
@@ -160,7 +160,7 @@ cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil
 cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
     cdef const uint8_t* end = data + size_bytes
     cdef Session* one
-    cdef uint64_t count, i
+    cdef uint64_t count, _i
     check(sessions.count == 0, b"Q-SESSION-03 a table is decoded into when it is empty")
     if size_bytes < ENCODED_HEADER_BYTES or get_u64(data) != ENCODED_VERSION:
         return ERR_CORRUPT
@@ -169,7 +169,7 @@ cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_
         return ERR_CORRUPT
     sessions.forgotten = get_u64(data + 16)
     data += ENCODED_HEADER_BYTES
-    for i in range(count):
+    for _i in range(count):
         one = &sessions.table[place_of(sessions, get_u64(data))]
         if get_u64(data) == 0 or one.session != 0:
             return ERR_CORRUPT

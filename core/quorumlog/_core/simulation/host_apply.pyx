@@ -273,7 +273,6 @@ cdef index_t durable_everywhere(const World* world, const Host* host) noexcept n
 cdef bint host_compact(World* world, Host* host) noexcept nogil:
     cdef Ledger* ledger = world.ledger
     cdef index_t first = durable_everywhere(world, host) + 1
-    cdef uint32_t i
     cdef int status
     cdef term_t before
     if first <= host.log.first or first > min(host.log.flushed, host.status.commit) + 1:

@@ -197,7 +197,8 @@ cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
     check2(batch.kind >= KIND_ENTRIES and batch.kind <= KIND_MEMBERSHIP,
            b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
-    check2(batch.flags == 0 or batch.kind == KIND_ENTRIES, b"Q-BATCH-07 only entries have flags", batch.kind, batch.flags)
+    check2(batch.flags == 0 or batch.kind == KIND_ENTRIES, b"Q-BATCH-07 only entries have flags", batch.kind,
+           batch.flags)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
