@@ -56,8 +56,8 @@ verify: $(BUILT)  ## ruff, cython-lint, mypy --strict, stubs against the compile
 fix: $(BUILT)  ## what ruff can mend by itself
 	$(PY) -m ruff check --fix .
 
-soak: $(BUILT)  ## kill -9 in a loop on real processes; ROUNDS=50
-	QUORUMLOG_ROUNDS=$(ROUNDS) $(PYTEST) --timeout=0 -m processes tests/processes
+soak: $(BUILT)  ## kill -9 in a loop on real processes; ROUNDS=50; and a snapshot of 4 GiB
+	QUORUMLOG_ROUNDS=$(ROUNDS) QUORUMLOG_STATE_BYTES=4294967296 $(PYTEST) --timeout=0 -m processes tests/processes
 
 crash: $(BUILT)  ## crash states of the real log: every prefix, many subsets of pending sectors
 	QUORUMLOG_DEPTH=deep $(PYTEST) --timeout=0 -k "crash or corruption" tests

@@ -33,7 +33,9 @@ from quorumlog.errors import (
     ReadTimeout,
     Rejected,
     ReplicaStopped,
+    ResultLost,
     SessionExpired,
+    SnapshotFailed,
     StorageError,
     TooStale,
     TransferFailed,
@@ -42,6 +44,7 @@ from quorumlog.errors import (
     Withdrawn,
 )
 from quorumlog.explanation import Explanation, Finding
+from quorumlog.frozen import CowDict, FrozenItems, frozen_copy, pack_items, unpack_items
 from quorumlog.group import BOUNDED, LEASE, LINEARIZABLE, STALE, Group, GroupStatus, PeerStatus
 from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
@@ -63,9 +66,11 @@ __all__ = [
     "Compacted",
     "ConnectionLost",
     "Corrupt",
+    "CowDict",
     "Explanation",
     "Fenced",
     "Finding",
+    "FrozenItems",
     "Group",
     "GroupStatus",
     "GroupSurvey",
@@ -94,8 +99,10 @@ __all__ = [
     "Recovery",
     "Rejected",
     "ReplicaStopped",
+    "ResultLost",
     "Session",
     "SessionExpired",
+    "SnapshotFailed",
     "Span",
     "StateMachine",
     "StorageError",
@@ -109,5 +116,8 @@ __all__ = [
     "Withdrawn",
     "__version__",
     "aio",
+    "frozen_copy",
+    "pack_items",
     "survey",
+    "unpack_items",
 ]

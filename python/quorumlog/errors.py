@@ -27,7 +27,9 @@ __all__ = [
     "ReadTimeout",
     "Rejected",
     "ReplicaStopped",
+    "ResultLost",
     "SessionExpired",
+    "SnapshotFailed",
     "StorageError",
     "TooStale",
     "TransferFailed",
@@ -132,6 +134,10 @@ class SessionExpired(Unknown):
     """The group has forgotten this node's session: open the node again."""
 
 
+class ResultLost(Unknown):
+    """The proposal was applied, but this node took over a snapshot that holds it and never saw its result."""
+
+
 class ReadTimeout(QuorumlogError, TimeoutError):
     """A read, a wait or a status was not answered in time; nothing was changed by it."""
 
@@ -175,6 +181,12 @@ class QueriesFailed(QuorumlogError):
         super().__init__(message)
         self.answers = answers
         self.positions = positions
+
+
+class SnapshotFailed(QuorumlogError):
+    """No snapshot could be made; what the state machine or the disk raised is the `__cause__`."""
+
+    retryable = True
 
 
 class PeerError(QuorumlogError):

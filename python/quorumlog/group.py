@@ -50,7 +50,10 @@ _POLL = Event()
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What a leader knows of one peer.  Indexes of entries; sizes in bytes."""
+    """What a leader knows of one peer.  Indexes of entries; sizes in bytes.
+
+    In the state `snapshot` a snapshot of `snapshot_bytes` is on its way, of which the peer has `snapshot_acked_bytes`.
+    """
 
     name: str
     state: str
@@ -58,6 +61,8 @@ class PeerStatus:
     next: int
     window_bytes: int
     in_flight_bytes: int
+    snapshot_bytes: int
+    snapshot_acked_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,10 @@ class GroupStatus:
         lease_left: seconds for which this node, leading, may answer reads by its lease; 0: it holds none.
         lag: how old what is known here of the group's commits may be, in seconds; None: nothing is known yet.
         listening: this node may have forgotten what it promised: it follows, without a vote, until a leader admits it.
+        snapshot_index: of the newest snapshot here, 0: none; `snapshot_log_bytes`: of the log behind it.
+        snapshot_needed: not 0 while this node has lost its snapshot and waits for one of this index or a later one from
+            a peer: it applies nothing and doesn't campaign.
+        snapshots_installed: that came from peers, since the group was opened.
         priority: of this node, as its options say.
         transfer: to whom this leader is handing over leadership just now, or None.
         transfers, transfers_failed: hand-overs begun here, and those given up after an election timeout.
@@ -100,6 +109,10 @@ class GroupStatus:
     lag: float | None
     elections: int
     leader_changes: int
+    snapshot_index: int
+    snapshot_log_bytes: int
+    snapshot_needed: int
+    snapshots_installed: int
     priority: int
     transfer: str | None
     transfers: int
@@ -310,6 +323,27 @@ class Group:
     def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
         """Waits until this node has applied `index`."""
         self._core.wait_applied(index, timeout)
+
+    def snapshot(self, timeout: float | None = 60.0) -> int:
+        """Makes a snapshot on this node, and drops the head of its log behind it.
+
+        `StateMachine.snapshot` is called on the applier's thread, and what it returns is written by the snapshot
+        thread while applying goes on.  A snapshot under way is waited for, and is good enough.
+
+        Args:
+            timeout: seconds, or None.  When it is over the writing goes on, but nobody waits for it.
+
+        Returns:
+            The index of the last entry that the newest snapshot here holds, which is durable.  0: nothing is
+            applied yet.
+
+        Raises:
+            SnapshotFailed: the state machine's `snapshot`, or writing it, raised; see `__cause__`.
+            UsageError: the state machine defines no `snapshot` and `restore`.
+            ReadTimeout: it was not ready in time.
+            Overloaded: the state is being restored from a peer's snapshot just now.
+        """
+        return self._core.snapshot(timeout)
 
     def wait_leader(self, timeout: float = 10.0) -> str:
         """Waits until this node knows a leader; its name."""

@@ -336,6 +336,9 @@ class Node:
                 "intake_bytes": options.in_flight_bytes,
                 "append_bytes": options.append_bytes,
                 "uncommitted_bytes": options.uncommitted_bytes,
+                "snapshot_log_bytes": options.snapshot_log_bytes,
+                "retained_log_bytes": options.retained_log_bytes,
+                "snapshot_bytes_per_s": options.snapshot_bytes_per_s,
                 "leases": options.clock_drift is not None,
                 "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
                 "session": 1 << 63 | secrets.randbits(63),  # those of clients are indexes of the log

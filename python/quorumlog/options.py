@@ -69,6 +69,12 @@ class RaftOptions:
         in_flight_bytes: bound of what was submitted here and is not settled yet; `submit` refuses above it.
         append_bytes: how much one append message carries at most.
         uncommitted_bytes: bound of a leader's uncommitted batches.
+        snapshot_log_bytes: how much of the log may lie behind the newest snapshot before a new one is made (a leader
+            waits for half as much again: followers first); 0: only by `Group.snapshot`.  Without effect where the state
+            machine defines no `snapshot` and `restore`: its log is kept whole.
+        retained_log_bytes: how much of the log before a snapshot stays, so that a peer a little behind needs no
+            snapshot.
+        snapshot_bytes_per_s: how fast a snapshot is sent to a peer at most; 0: as fast as it goes.
         priority: 0 to 255; a leader hands over to a connected voter of a higher one as soon as that has caught up.  It
             delays no election: any voter may lead meanwhile.
         disk_patience: a leader whose disk has flushed nothing for so many seconds, while something waits for it,
@@ -85,6 +91,9 @@ class RaftOptions:
     in_flight_bytes: int = 64 * MIB
     append_bytes: int = MIB
     uncommitted_bytes: int = 128 * MIB
+    snapshot_log_bytes: int = 256 * MIB
+    retained_log_bytes: int = 64 * MIB
+    snapshot_bytes_per_s: int = 64 * MIB
     priority: int = 0
     disk_patience: float = 2.0
     clock_drift: float | None = None
@@ -95,6 +104,9 @@ class RaftOptions:
         _within("in_flight_bytes", self.in_flight_bytes, 1 << 16, 1 << 40)
         _within("append_bytes", self.append_bytes, 4096, 16 * MIB)
         _within("uncommitted_bytes", self.uncommitted_bytes, 1 << 16, 1 << 40)
+        _within("snapshot_log_bytes", self.snapshot_log_bytes, 0, 1 << 50)
+        _within("retained_log_bytes", self.retained_log_bytes, 0, 1 << 50)
+        _within("snapshot_bytes_per_s", self.snapshot_bytes_per_s, 0, 1 << 40)
         _within("priority", self.priority, 0, 255)
         _within("disk_patience", self.disk_patience, self.election_timeout, 3600)
         if self.clock_drift is not None:

@@ -156,7 +156,8 @@ class Session:
 
         Raises:
             ProposalTimeout, Unknown: it may be applied; propose it again with `sequence=error.proposal_id[1]`.
-            SessionExpired: the group has forgotten the session, or the result was too large to be kept (1 MiB).
+            SessionExpired: the group has forgotten the session.
+            ResultLost: it was applied, and its result was too large to be kept (1 MiB).
             Fenced: it surely never happens: `outcome` settled that, or a later process has resumed the session.
             UsageError: the sequence was used for another payload.
             Overloaded: 256 earlier ones, or 4 MiB of their results, have no outcome known here yet.

@@ -37,6 +37,7 @@ TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
 TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
+SNAPSHOTS = "tests/transcripts/test_raft_snapshots.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
 
 MUTANTS = (
@@ -87,6 +88,21 @@ MUTANTS = (
     Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
     Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
     Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
+    Mutant("head-dropped-before-durable", "snapshots", "the head goes when a snapshot is due, not when it is durable"),
+    Mutant("term-of-the-head-lost", "snapshots", "a compaction names another term than its last entry has"),
+    Mutant("suffix-kept-on-mismatch", "snapshots", "a log of another history is kept behind a snapshot (A-M6)",
+           SNAPSHOTS),
+    Mutant("old-snapshot-installed", "snapshots", "a snapshot older than what is committed is taken in (A-M7)",
+           SNAPSHOTS),
+    Mutant("chunk-offset-not-checked", "snapshots", "a piece is taken in wherever it lies (A-M10)", SNAPSHOTS),
+    Mutant("piece-of-any-snapshot", "snapshots", "pieces of two snapshots make one (A-M10)", SNAPSHOTS),
+    Mutant("install-forgets-sessions", "snapshots", "who begins from a snapshot has an empty session table (A-R23)",
+           "tests/api/test_snapshots.py"),
+    Mutant("snapshot-not-synced", "snapshots", "a snapshot gets its name before it is durable (A-M11)",
+           "tests/storage/test_snapshot_files.py"),
+    Mutant("chunk-not-verified", "snapshots", "a damaged chunk is given out", "tests/storage/test_snapshot_files.py"),
+    Mutant("install-without-verifying", "snapshots", "what came in is installed unread",
+           "tests/storage/test_snapshot_files.py"),
     Mutant("apply-repeated", "sessions", "a repeated proposal is applied again (A-R23)"),
     Mutant("session-begins-again", "sessions", "a copy of a forgotten session's first batch begins it again (ADR 21)",
            "tests/engine/test_sessions.py"),

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from quorumlog import group as blocking_group
 from quorumlog._core.bridge import aio, sessions
-from quorumlog._core.bridge.aio import Applying, Room, Settling, group_explain, group_status, taken
+from quorumlog._core.bridge.aio import (
+    Applying,
+    Room,
+    Settling,
+    group_explain,
+    group_snapshot,
+    group_status,
+    taken,
+)
 from quorumlog._core.bridge.submission import Applied, Submission
 from quorumlog.aio.session import Session
 from quorumlog.aio.thread import in_thread
@@ -187,6 +195,15 @@ class Group:
     async def wait_applied(self, index: int, timeout: float | None = 5.0) -> None:
         """Waits until this node has applied `index`."""
         await Applying(self._core, index, timeout)
+
+    async def snapshot(self, timeout: float | None = 60.0) -> int:
+        """Makes a snapshot on this node, and drops the head of its log behind it.  See quorumlog.Group.snapshot.
+
+        Returns:
+            The index of the last entry that the newest snapshot here holds, which is durable.
+        """
+        index: int = await group_snapshot(self._core, timeout)
+        return index
 
     async def wait_leader(self, timeout: float = 10.0) -> str:
         """Waits until this node knows a leader; its name."""

@@ -38,6 +38,9 @@ cdef extern from *:
     static inline int ql_cas_u32(ql_atomic_u32 *a, uint32_t old, uint32_t x) {
         return atomic_compare_exchange_strong(&a->v, &old, x);
     }
+    static inline int ql_cas_u64(ql_atomic_u64 *a, uint64_t old, uint64_t x) {
+        return atomic_compare_exchange_strong(&a->v, &old, x);
+    }
     static inline uint64_t ql_load_u64(ql_atomic_u64 *a) {
         return atomic_load_explicit(&a->v, memory_order_acquire);
     }
@@ -115,6 +118,7 @@ cdef extern from *:
     void* load_ptr "ql_load_ptr"(atomic_ptr*) noexcept nogil
     void store_ptr "ql_store_ptr"(atomic_ptr*, void*) noexcept nogil
     void* exchange_ptr "ql_exchange_ptr"(atomic_ptr*, void*) noexcept nogil
+    bint cas_u64 "ql_cas_u64"(atomic_u64*, uint64_t old, uint64_t new) noexcept nogil  # seq_cst
     bint cas_ptr "ql_cas_ptr"(atomic_ptr*, void* old, void* new) noexcept nogil
     void fence "ql_fence"() noexcept nogil                                        # seq_cst
     void cpu_relax "ql_cpu_relax"() noexcept nogil

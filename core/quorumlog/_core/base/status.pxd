@@ -26,6 +26,7 @@ cdef enum Status:
     ERR_CONNECTION_LOST = 22
     ERR_STOPPED = 23           # the node or the replica's state machine stopped
     ERR_SESSION_EXPIRED = 24
+    ERR_OVERTAKEN = 25         # applied elsewhere; here a snapshot took the place of the entry, and of its result
     # A peer broke the protocol.
     ERR_PEER = 30
     # Storage.
@@ -35,6 +36,7 @@ cdef enum Status:
     ERR_LOCKED = 43            # another process has the directory open
     ERR_IDENTITY = 44          # not the directory of this node or cluster
     ERR_POISONED = 45          # an earlier write or sync failed: final for this log
+    ERR_SNAPSHOT = 46          # the state machine could not make a snapshot
     # Passing conditions, never seen by users.
     ERR_MEMORY = 50            # a bound on memory was reached
     ERR_AGAIN = 51             # nothing to do now

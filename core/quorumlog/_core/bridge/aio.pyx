@@ -16,7 +16,7 @@ from quorumlog._core.runtime.apply cimport apply_notice
 from quorumlog._core.runtime.intake cimport intake_notice_space, intake_space, intake_withdraw
 from quorumlog._core.runtime.node cimport node_command, ticket_leave, ticket_new
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, GroupExplanation, NodeStatus)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_SNAPSHOT, GroupExplanation, NodeStatus)
 
 from quorumlog import errors
 
@@ -126,7 +126,7 @@ cdef class Applying:
 
 @cython.final
 cdef class Asking:
-    """Awaits the reactor's answer to a command: a status as a dict."""
+    """Awaits the reactor's answer to a command: a status as a dict, or a snapshot's index."""
 
     def __init__(self, NodeCore core not None, GroupCore group, int kind, timeout):
         self.core = core
@@ -145,6 +145,8 @@ cdef class Asking:
             awaited.leave(future)
         if not awaited.answered:
             raise errors.ReadTimeout(f"the node did not answer within {self.timeout} s")
+        if awaited.ticket.status != OK and self.kind == COMMAND_SNAPSHOT:
+            raise self.group.snapshot_refused(awaited.ticket.status)
         if awaited.ticket.status != OK:
             raise simple_error(awaited.ticket.status, "the node's answer")
         return self.answer(awaited.ticket)
@@ -161,6 +163,8 @@ cdef class Asking:
         return 0
 
     cdef object answer(self, Ticket* ticket):
+        if self.kind == COMMAND_SNAPSHOT:
+            return (<uint64_t*>ticket.answer)[0]
         self.core.check_open()
         if self.kind == COMMAND_NODE_STATUS:
             return node_status_dict(<NodeStatus*>ticket.answer, self.core.boot, pinned_bytes())
@@ -213,6 +217,11 @@ def read_barrier(GroupCore group not None, int consistency, timeout):
 
 def group_status(GroupCore group not None, timeout):
     return Asking(group.core, group, COMMAND_GROUP_STATUS, timeout)
+
+
+def group_snapshot(GroupCore group not None, timeout):
+    group.check_open()
+    return Asking(group.core, group, COMMAND_SNAPSHOT, timeout)
 
 
 def group_explain(GroupCore group not None, timeout):

@@ -12,9 +12,11 @@ from quorumlog._core.bridge.batch cimport BatchView, pinned_bytes, view_of
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
 from quorumlog._core.bridge.reads cimport answer_reads
+from quorumlog._core.bridge.snapshots cimport snapshot_turn
 from quorumlog._core.bridge.submission cimport attach_result
 from quorumlog._core.engine.receipt cimport Receipt
-from quorumlog._core.engine.clients cimport CLIENT_APPLY, CLIENT_REPEATED, Answer, clients_remember
+from quorumlog._core.engine.clients cimport (
+    ANSWER_BYTES_MAX, CLIENT_APPLY, CLIENT_REPEATED, Answer, clients_remember)
 from quorumlog._core.engine.sessions cimport ADMIT_APPLY
 from quorumlog._core.runtime.apply cimport (
     Apply, Settled, apply_done, apply_next, apply_receipt, apply_settle, apply_settled, apply_stop)
@@ -22,7 +24,7 @@ from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.node_state cimport Node
 from quorumlog._core.runtime.reads cimport ReadList, reads_wake
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, pool_open)
+    KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, batch_last, pool_open)
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -118,15 +120,25 @@ cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     cdef Receipt* receipt
     cdef BatchView view
     cdef Settled settled
+    cdef uint64_t index = apply.taken.first
     results = None
-    if apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY and apply.verdict in (0, CLIENT_APPLY):
+    if index <= apply.machine_applied < batch_last(apply.taken):
+        stop_by_machine(group, index, errors.UsageError(
+            f"applied_index {apply.machine_applied} of the state machine lies within the batch "
+            f"{index}..{batch_last(apply.taken)}: a batch is applied whole"))
+        return 0
+    if apply.verdict == CLIENT_APPLY and index <= apply.machine_applied:
+        # The machine has it from an earlier life, and its result went with that.
+        clients_remember(&apply.sessions.clients, apply.taken, NULL, ANSWER_BYTES_MAX + 1)
+    elif apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY and index > apply.machine_applied \
+            and apply.verdict in (0, CLIENT_APPLY):
         try:
             view = view_for(group, apply.taken)
             results = group.machine.apply(view)
             check_results(results, view)
             remember(apply, results)
         except BaseException as error:
-            stop_by_machine(group, apply.taken.first, error)
+            stop_by_machine(group, index, error)
             return 0
     elif apply.verdict == CLIENT_REPEATED:
         results = remembered(apply)
@@ -147,6 +159,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
     cdef int status
     cdef bint moved = False
     cdef bint more = False
+    if not snapshot_turn(group, apply):
+        return False                     # its state is being restored: there is nothing to read or to apply to
     while not load_u32(&apply.stopped):
         status = apply_next(apply, False)
         if status == ERR_NOT_FOUND:
@@ -160,6 +174,8 @@ cdef bint apply_some(GroupCore group, ReadList* ended) except -1:
             break
         apply_taken(group, apply)
         moved = True
+        if load_u32(&apply.snapshot_asked):
+            snapshot_turn(group, apply)
         more = answer_reads(group, ended, stop_ns)
         if more or monotonic_ns() > stop_ns:
             more = True

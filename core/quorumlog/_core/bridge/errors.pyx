@@ -3,8 +3,8 @@
 from quorumlog._core.base.status cimport (
     ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_FENCED, ERR_IDENTITY, ERR_IO,
     ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
-    ERR_PEER, ERR_POISONED, ERR_REUSED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_TRANSFERRING,
-    ERR_UNANSWERED, ERR_USAGE)
+    ERR_OVERTAKEN, ERR_PEER, ERR_POISONED, ERR_REUSED, ERR_SESSION_EXPIRED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT,
+    ERR_TOO_LARGE, ERR_TRANSFERRING, ERR_UNANSWERED, ERR_USAGE)
 
 from quorumlog import errors
 
@@ -25,6 +25,8 @@ cdef dict TEXTS = {
     ERR_CONNECTION_LOST: "the connection was lost on the way",
     ERR_STOPPED: "the node was closed, or this replica's state machine stopped",
     ERR_SESSION_EXPIRED: "the group has forgotten the session, or the answer",
+    ERR_OVERTAKEN: "it was applied, but its result is not known here: too large to be kept, or within a snapshot",
+    ERR_SNAPSHOT: "no snapshot could be made",
     ERR_PEER: "a peer broke the protocol",
     ERR_IO: "a write, sync or read failed; the node no longer acknowledges anything",
     ERR_NO_SPACE: "the disk is full; the node no longer acknowledges anything",
@@ -48,6 +50,8 @@ cdef dict KINDS = {
     ERR_LEADERSHIP_LOST: errors.LeadershipLost,
     ERR_CONNECTION_LOST: errors.ConnectionLost,
     ERR_SESSION_EXPIRED: errors.SessionExpired,
+    ERR_OVERTAKEN: errors.ResultLost,
+    ERR_SNAPSHOT: errors.SnapshotFailed,
     ERR_PEER: errors.PeerError,
     ERR_IO: errors.Io,
     ERR_POISONED: errors.Io,

@@ -5,6 +5,7 @@ from quorumlog._core.base.status cimport ERR_USAGE, OK
 from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t
 from quorumlog._core.bridge.errors cimport simple_error
 from quorumlog._core.bridge.node cimport GroupCore, NodeCore
+from quorumlog._core.bridge.snapshots cimport restore_at_opening
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.runtime.node cimport (
@@ -12,6 +13,7 @@ from quorumlog._core.runtime.node cimport (
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, APPLIER_PYTHON, COMMAND_ADD_GROUP, LOG_CACHE_BYTES, HostedGroup, Ticket)
 from quorumlog._core.storage.batch cimport pool_open
+from quorumlog._core.storage.snapshot cimport SNAPSHOT_CHUNK_BYTES
 from quorumlog._core.storage.wal cimport RecoveredGroup
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -22,6 +24,7 @@ import threading
 
 from quorumlog import errors
 from quorumlog._core.bridge.applier import run_applier
+from quorumlog.machine import StateMachine
 
 
 cdef HostedGroup* prepare(NodeCore core, group_t group, bytes name, object machine, bint has_peers,
@@ -40,6 +43,16 @@ cdef HostedGroup* prepare(NodeCore core, group_t group, bytes name, object machi
     return hosted
 
 
+cdef bint has_snapshots(object machine) except -1:
+    """Whether it defines `snapshot` and `restore`: without both, its log is kept from the first entry on."""
+    cdef object kind = type(machine)
+    for name in ("snapshot", "restore"):
+        if not callable(getattr(machine, name, None)) \
+                or getattr(kind, name, None) is getattr(StateMachine, name):
+            return False
+    return True
+
+
 cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict o):
     cdef GroupCore made = GroupCore.__new__(GroupCore)
     made.core = core
@@ -47,10 +60,19 @@ cdef GroupCore core_of(NodeCore core, HostedGroup* hosted, object machine, dict 
     made.machine = machine
     made.leases = o["leases"]
     # Twice what may be in flight, besides what the log keeps in its cache.
+    hosted.snapshots = machine is None or has_snapshots(machine)
+    hosted.apply.machine_applied = 0 if machine is None else int(getattr(machine, "applied_index", 0) or 0)
     made.pool = pool_open(2 * <uint64_t>o["intake_bytes"] + 2 * <uint64_t>LOG_CACHE_BYTES)
     if made.pool == NULL:
         raise MemoryError()
     return made
+
+
+cdef int begin_with_snapshot(NodeCore core, GroupCore made, str name) except -1:
+    if (made.hosted.snapshot.index or made.hosted.snapshot_needed) and not made.hosted.snapshots:
+        raise errors.UsageError(
+            f"group {name!r}: its log begins behind a snapshot, and this state machine defines no snapshot and restore")
+    return restore_at_opening(core, made)
 
 
 cdef void* open_recovered(HostedGroup* hosted, RaftOptions* options) noexcept:
@@ -62,6 +84,8 @@ cdef void* open_recovered(HostedGroup* hosted, RaftOptions* options) noexcept:
     options.unproved_last = hosted.unproved_last
     options.unproved_term = hosted.unproved_term
     options.listening = hosted.listening
+    options.snapshot = hosted.snapshot
+    options.snapshot_needed = hosted.snapshot_needed
     if found != NULL:
         options.hard_state_term = found.hard_state_term
         options.vote = found.vote
@@ -102,19 +126,29 @@ def open_raft(NodeCore core, uint64_t group, bytes name, list voters, object mac
     options.leases = o["leases"]
     options.clock_drift_ppm = o["clock_drift_ppm"]
     options.seed = o["seed"]
+    options.retained_log_bytes = o["retained_log_bytes"]
+    options.snapshot_bytes_per_s = o["snapshot_bytes_per_s"]
+    options.piece_bytes = SNAPSHOT_CHUNK_BYTES
     options.priority = o["priority"]
     options.disk_patience_ns = o["disk_patience_ns"]
     hosted = prepare(core, group, name, machine, options.voter_count > 1, o)
     hosted.protocol = raft_protocol()
+    if machine is None or has_snapshots(machine):
+        options.snapshot_log_bytes = o["snapshot_log_bytes"]
     hosted.state = open_recovered(hosted, &options)
     if hosted.state == NULL:
         group_discard(hosted)
         raise errors.UsageError(
             f"group {name.decode()!r}: Raft refuses these options (this node must be a voter, once, and the "
             "heartbeat shorter than the election timeout)")
+    made = None
     try:
         made = core_of(core, hosted, machine, o)
+        if machine is not None:
+            begin_with_snapshot(core, made, name.decode())
     except BaseException:
+        if made is not None:
+            made.detach()
         group_discard(hosted)
         raise
     start(core, made, name.decode())

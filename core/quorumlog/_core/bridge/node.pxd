@@ -28,9 +28,13 @@ cdef class NodeCore:
     cdef object applier_thread
     cdef object applier_ended          # Event; not Thread.join, which after a Ctrl-C takes a live thread for dead
     cdef object applier_lock           # one applier, whoever opens the first group that needs it
+    cdef object snapshot_thread
+    cdef object snapshot_jobs          # SimpleQueue of the snapshot thread; None: none was started
+    cdef object snapshots_ended        # Event
     cdef object closing_lock           # reentrant: a signal handler may close in the middle of close
 
     cdef int check_open(self) except -1
+    cdef int wait_answered(self, Ticket* ticket, Deadline deadline) except -1
     cdef Ticket* answered(self, Ticket* ticket, Deadline deadline) except NULL
     cdef Ticket* ask(self, int kind, void* subject, size_t answer_bytes, Deadline deadline) except NULL
 
@@ -44,12 +48,15 @@ cdef class GroupCore:
     cdef public bint leases            # reads by lease are on
     cdef bint warned                   # of views that hold too much
     cdef public object stopped_error   # (message, index) once `apply` has raised
+    cdef public object snapshot_error  # what the last snapshot that failed raised
+    cdef bint restoring                # the snapshot thread has the state machine
 
     cdef int detach(self) except -1
     cdef int check_open(self) except -1
     cdef object refused(self, int status, str what)
     cdef Submission submit_bytes(self, object payload)
     cdef Submission submit_batch(self, Batch* batch, bint whole)
+    cdef object snapshot_refused(self, int status)
     cdef object wait_for(self, object payload, bint many, object timeout)
     cdef Submission submit_patiently(self, object payload, bint many, Deadline deadline)
 

@@ -10,7 +10,7 @@ Receipts and tickets have memory of their own and are answered before the node g
 from quorumlog._core.base.atomics cimport load_u32, load_u64
 from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
-    ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, OK)
+    ERR_AGAIN, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport NODES_MAX
 from quorumlog._core.bridge.batch cimport pinned_bytes
 from quorumlog._core.bridge.errors cimport error_of, know_names, simple_error
@@ -26,8 +26,8 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node cimport (
     node_command, node_free, node_open, node_port, node_stop, node_wake, ticket_leave, ticket_new, ticket_wait)
 from quorumlog._core.runtime.node_state cimport (
-    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, GroupExplanation, NodeOptions,
-    NodeStatus, Readmission, Ticket)
+    COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT, COMMAND_SNAPSHOT, GroupExplanation,
+    NodeOptions, NodeStatus, Readmission, Ticket)
 from quorumlog._core.runtime.scrubber cimport scrubber_wanted
 from quorumlog._core.storage.batch cimport Batch, batch_drop, pool_close
 from quorumlog._core.storage.wal cimport wal_body_bytes_max
@@ -90,6 +90,7 @@ cdef class NodeCore:
         self.closed = True
         self.groups = []
         self.applier_ended = threading.Event()
+        self.snapshots_ended = threading.Event()
         self.applier_lock = threading.Lock()
         self.closing_lock = threading.RLock()
 
@@ -170,7 +171,7 @@ cdef class NodeCore:
         self.closed = True
         if self.forked or self.node == NULL:
             return
-        if self.applier_thread is threading.current_thread():
+        if threading.current_thread() in (self.applier_thread, self.snapshot_thread):
             threading.Thread(target=self.finish_closing, name=f"quorumlog-close-{self.name}").start()
         else:
             self.finish_closing()
@@ -186,6 +187,9 @@ cdef class NodeCore:
                 node_stop(node)
             if self.applier_thread is not None:
                 self.applier_ended.wait()
+            if self.snapshot_jobs is not None:
+                self.snapshot_jobs.put(None)
+                self.snapshots_ended.wait()
             while self.active and self.node != NULL:
                 wait_a_little()          # their receipts and tickets have been answered
             if self.node == NULL:
@@ -236,20 +240,25 @@ cdef class NodeCore:
             raise MemoryError()
         return self.answered(ticket, deadline)
 
-    cdef Ticket* answered(self, Ticket* ticket, Deadline deadline) except NULL:
+    cdef int wait_answered(self, Ticket* ticket, Deadline deadline) except -1:
+        """Hands a ticket in and waits; the caller leaves it in any case."""
         cdef int64_t left_ns
         cdef int status
         node_command(self.node, ticket)
+        while True:
+            left_ns = deadline.left_ns()
+            with nogil:
+                status = ticket_wait(ticket, left_ns)
+            if status == OK:
+                return 0
+            PyErr_CheckSignals()
+            if left_ns == 0:
+                raise errors.ReadTimeout(f"the node did not answer within {deadline.timeout} s")
+
+    cdef Ticket* answered(self, Ticket* ticket, Deadline deadline) except NULL:
+        cdef int status
         try:
-            while True:
-                left_ns = deadline.left_ns()
-                with nogil:
-                    status = ticket_wait(ticket, left_ns)
-                if status == OK:
-                    break
-                PyErr_CheckSignals()
-                if left_ns == 0:
-                    raise errors.ReadTimeout(f"the node did not answer within {deadline.timeout} s")
+            self.wait_answered(ticket, deadline)
         except BaseException:
             ticket_leave(ticket)
             raise
@@ -419,6 +428,36 @@ cdef class GroupCore:
                     f"index {index} is not applied within {timeout} s; the newest is {applied}")
             PyErr_CheckSignals()
 
+    cdef object snapshot_refused(self, int status):
+        """Why there is no snapshot."""
+        name = self.hosted.name.decode() if self.hosted != NULL else ""
+        if status == ERR_USAGE:
+            return errors.UsageError(f"the state machine of group {name!r} defines no snapshot and restore")
+        if status == ERR_AGAIN:
+            return errors.Overloaded(f"group {name!r}: its state is being restored from a snapshot just now")
+        if status == ERR_STOPPED and self.stopped_error is not None:
+            return errors.ReplicaStopped(*self.stopped_error)
+        error = simple_error(status, "snapshot")
+        if status == ERR_SNAPSHOT:
+            error.__cause__ = self.snapshot_error
+        return error
+
+    def snapshot(self, timeout):
+        """Waits for a durable snapshot of what is applied here; its index."""
+        cdef Deadline deadline = Deadline(timeout)
+        cdef Ticket* ticket
+        self.check_open()
+        ticket = ticket_new(COMMAND_SNAPSHOT, self.hosted, sizeof(uint64_t))
+        if ticket == NULL:
+            raise MemoryError()
+        try:
+            self.core.wait_answered(ticket, deadline)
+            if ticket.status != OK:
+                raise self.snapshot_refused(ticket.status)
+            return (<uint64_t*>ticket.answer)[0]
+        finally:
+            ticket_leave(ticket)
+
     @property
     def applied(self):
         self.core.check_open()
@@ -495,13 +534,16 @@ cdef dict group_status_dict(const GroupStatus* s, uint64_t applied):
         "listening": bool(s.listening),
         "lease_left": (s.lease_until_ns - now_ns) / 1e9 if s.lease_until_ns > now_ns else 0.0,
         "lag": (max(now_ns, s.as_of_ns) - s.as_of_ns) / 1e9 if s.as_of_ns else None,
+        "snapshot_index": s.snapshot_index, "snapshot_log_bytes": s.snapshot_log_bytes,
+        "snapshot_needed": s.snapshot_needed, "snapshots_installed": s.snapshots_installed,
         "elections": s.elections, "leader_changes": s.leader_changes,
         "priority": s.priority, "transfer": s.transfer, "transfers": s.transfers,
         "transfers_failed": s.transfers_failed, "disk_stalls": s.disk_stalls,
         "peers": [
             {"node": s.peers[i].node, "state": s.peers[i].state, "match": s.peers[i].match,
              "next": s.peers[i].next, "window_bytes": s.peers[i].window_bytes,
-             "in_flight_bytes": s.peers[i].in_flight_bytes}
+             "in_flight_bytes": s.peers[i].in_flight_bytes, "snapshot_bytes": s.peers[i].snapshot_bytes,
+             "snapshot_acked_bytes": s.peers[i].snapshot_acked_bytes}
             for i in range(s.peer_count)
         ],
     }

@@ -10,32 +10,34 @@ from libc.string cimport memcpy, memset
 
 from quorumlog._core.base.bytes cimport get_u64, put_u32, put_u64
 from quorumlog._core.base.crc32c cimport crc32c
+from quorumlog._core.base.types cimport SnapshotId
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport (
     GroupLog, LogRun, log_batch, log_close, log_compact, log_open, log_pin, log_restore, log_term)
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_clear, outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport (
-    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ, EVENT_TIME,
-    EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event,
-    GroupStatus, Protocol)
+    EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
+    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE,
+    ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, Protocol)
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.protocols.raft_lease cimport lease_break
 from quorumlog._core.protocols.raft_state cimport Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_ENTRIES, KIND_HARD_STATE, KIND_TRUNCATE, Batch, BatchPool, batch_drop, batch_keep,
+    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_HARD_STATE, KIND_SNAPSHOT, KIND_TRUNCATE, Batch, BatchPool,
+    batch_drop, batch_keep,
     batch_last,
     batch_new, batch_offsets, batch_payload, batch_stamp, offsets_bytes, pool_close, pool_open)
 
 GROUP = 7
 KINDS = {KIND_ENTRIES: "entries", KIND_BLANK: "blank", KIND_HARD_STATE: "hard state",
-         KIND_TRUNCATE: "truncate"}
+         KIND_TRUNCATE: "truncate", KIND_COMPACT: "compact", KIND_SNAPSHOT: "piece"}
 ROLES = {ROLE_FOLLOWER: "follower", ROLE_PRE_CANDIDATE: "pre-candidate", ROLE_CANDIDATE: "candidate",
          ROLE_LEADER: "leader"}
 MESSAGES = {1: "pre-vote", 2: "pre-vote-reply", 3: "vote", 4: "vote-reply", 5: "append", 6: "append-reply",
             7: "heartbeat", 8: "heartbeat-reply", 9: "commit", 10: "read-index", 11: "read-index-reply",
             12: "stale-term", 13: "fetch", 14: "fetch-reply", 15: "barrier", 16: "barrier-reply",
-            22: "timeout-now"}
+            17: "snapshot", 18: "snapshot-reply", 22: "timeout-now"}
 MESSAGE_NUMBERS = {name: number for number, name in MESSAGES.items()}
 FIELDS = {
     "pre-vote": ("last_index", "last_term", "proposed", "tail", "transfer"),
@@ -54,6 +56,8 @@ FIELDS = {
     "fetch-reply": ("index", "found"),
     "barrier": ("request",),
     "barrier-reply": ("request", "index"),
+    "snapshot": ("index", "entry_term", "writer", "number", "file_bytes", "offset"),
+    "snapshot-reply": ("index", "writer", "number", "offset", "restart"),
     "timeout-now": ("last_index",),
 }
 
@@ -72,6 +76,17 @@ cdef class Pool:
     def __dealloc__(self):
         if self.pool != NULL:
             pool_close(self.pool)
+
+    def piece(self, id, bytes data, *, uint64_t group=GROUP):
+        """A piece of a snapshot's file, as storage reads it."""
+        cdef Batch* batch = batch_new(self.pool, len(data))
+        if batch == NULL:
+            raise MemoryError
+        memcpy(batch.body, <const char*>data, len(data))
+        batch.kind, batch.group, batch.first, batch.term, batch.count = KIND_SNAPSHOT, group, id[0], id[1], 0
+        batch.body_crc = crc32c(0, batch.body, batch.body_bytes)
+        batch_stamp(batch)
+        return take(batch)
 
     def make(self, payloads, *, uint8_t kind=KIND_ENTRIES, uint64_t term=0, uint64_t first=0,
              uint64_t group=GROUP,
@@ -164,6 +179,10 @@ cdef class Record:
             return f"hard state term {self.term} vote {self.vote}"
         if self.batch.kind == KIND_TRUNCATE:
             return f"truncate from {self.first}"
+        if self.batch.kind == KIND_COMPACT:
+            return f"compact to {self.first}, before it term {self.term}"
+        if self.batch.kind == KIND_SNAPSHOT:
+            return f"piece of {self.batch.body_bytes} bytes"
         what = "" if self.batch.kind == KIND_ENTRIES else " " + KINDS[self.batch.kind]
         where = f"{self.first}" if self.count == 1 else f"{self.first}..{self.last}"
         return f"{where}@{self.term}{what}"
@@ -174,6 +193,16 @@ cdef Record take(Batch* batch):
     cdef Record record = Record.__new__(Record)
     record.batch = batch
     return record
+
+
+cdef tuple id_told(const SnapshotId* id):
+    return (id.index, id.term, id.writer, id.number, id.file_bytes)
+
+
+cdef SnapshotId id_of(told):
+    cdef SnapshotId id
+    id.index, id.term, id.writer, id.number, id.file_bytes = told
+    return id
 
 
 cdef class Letter:
@@ -196,6 +225,9 @@ cdef class Letter:
         for name, value in fields.items():
             letter.values[FIELDS[MESSAGES[letter.kind]].index(name)] = value
         return letter
+
+    def value(self, int position):
+        return self.values[position]
 
     def set_value(self, int position, uint64_t value):
         self.values[position] = value
@@ -239,7 +271,9 @@ cdef class RaftNode:
                   uint64_t heartbeat_ns=10_000_000, uint64_t append_bytes_max=1 << 20,
                   uint64_t uncommitted_bytes_max=1 << 30, uint64_t seed=1, uint64_t term=0, uint64_t vote=0,
                   uint64_t first=1, uint64_t term_before_first=0, uint64_t last=0, runs=(),
-                  uint64_t unproved_last=0, faults=(), bint listening=False, uint8_t priority=0,
+                  uint64_t unproved_last=0, snapshot=None, uint64_t snapshot_needed=0,
+                  uint64_t snapshot_log_bytes=0, uint64_t retained_log_bytes=0, uint64_t snapshot_bytes_per_s=0,
+                  faults=(), bint listening=False, uint8_t priority=0,
                   uint64_t disk_patience_ns=0, bint leases=False, uint32_t clock_drift_ppm=0,
                   uint64_t cache_limit_bytes=1 << 30, uint64_t wsn_next=1):
         cdef RaftOptions options
@@ -272,6 +306,15 @@ cdef class RaftNode:
         options.vote = vote
         options.unproved_last = unproved_last
         options.listening = listening
+        if snapshot is None and first > 1 and not snapshot_needed:
+            snapshot = (first - 1, term_before_first, node, 1, 64)     # what the head of the log went for
+        if snapshot is not None:
+            options.snapshot = id_of(snapshot)
+        options.snapshot_needed = snapshot_needed
+        options.snapshot_log_bytes = snapshot_log_bytes
+        options.retained_log_bytes = retained_log_bytes
+        options.snapshot_bytes_per_s = snapshot_bytes_per_s
+        options.piece_bytes = 64
         options.priority = priority
         options.disk_patience_ns = disk_patience_ns
         options.leases = leases
@@ -339,7 +382,16 @@ cdef class RaftNode:
             "writes": writes, "letters": letters, "refusals": refusals, "reads": reads, "as_of": as_of,
             "fetches": fetches,
             "repair_fetches": repair_fetches, "repair": repair - 1 if repair else None,
-            "faulty_first": self.out.faulty_first, "answer": self.out.answer,
+            "answer": self.out.answer,
+            "faulty_first": self.out.faulty_first,
+            "piece_reads": [(self.out.piece_reads[i].peer, id_told(&self.out.piece_reads[i].id),
+                             self.out.piece_reads[i].offset, self.out.piece_reads[i].size)
+                            for i in range(self.out.piece_read_count)],
+            "piece_store": None if self.out.piece_store.batch == NULL else (
+                id_told(&self.out.piece_store.id), self.out.piece_store.offset, take(self.out.piece_store.batch),
+                bool(self.out.piece_store.last)),
+            "snapshot_due": bool(self.out.snapshot_due),
+            "install": id_told(&self.out.install) if self.out.install.index else None,
             "deadline_ns": self.out.deadline_ns, "commit": self.out.commit,
             "leader_changed": bool(self.out.leader_changed),
         }
@@ -424,6 +476,32 @@ cdef class RaftNode:
         event.now_ns, event.peer = now_ns, peer
         return self.step(&event)
 
+    def snapshot_made(self, uint64_t now_ns, id, int status=0):
+        """This node's own snapshot is durable, or failed."""
+        cdef Event event
+        cdef SnapshotId c_id = id_of(id)
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.status, event.snapshot = EVENT_SNAPSHOT_MADE, now_ns, status, &c_id
+        return self.step(&event)
+
+    def piece_read(self, uint64_t now_ns, uint64_t peer, id, uint64_t offset, Record piece, int status=0):
+        cdef Event event
+        cdef SnapshotId c_id = id_of(id)
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.peer, event.status = EVENT_SNAPSHOT_READ, now_ns, peer, status
+        event.snapshot, event.offset = &c_id, offset
+        event.batch = piece.batch if piece is not None else NULL
+        return self.step(&event)
+
+    def piece_stored(self, uint64_t now_ns, id, uint64_t offset, *, bint whole=False, int status=0):
+        """All of what comes in before `offset` is stored; `whole`: and durable."""
+        cdef Event event
+        cdef SnapshotId c_id = id_of(id)
+        memset(&event, 0, sizeof(event))
+        event.kind, event.now_ns, event.status, event.snapshot = EVENT_SNAPSHOT_STORED, now_ns, status, &c_id
+        event.offset, event.whole = offset, whole
+        return self.step(&event)
+
     def compact(self, uint64_t first):
         log_compact(&self.log, first)
 
@@ -444,8 +522,9 @@ cdef class RaftNode:
             "transfer": status.transfer, "transfers": status.transfers,
             "transfers_failed": status.transfers_failed, "disk_stalls": status.disk_stalls,
             "faults_found": status.faults_found, "faults_repaired": status.faults_repaired,
+            "snapshot_index": status.snapshot_index, "snapshot_needed": status.snapshot_needed,
             "peers": {status.peers[i].node: {
-                "state": {0: "", 1: "probe", 2: "stream"}[status.peers[i].state],
+                "state": {0: "", 1: "probe", 2: "stream", 3: "snapshot"}[status.peers[i].state],
                 "match": status.peers[i].match,
                 "next": status.peers[i].next, "window_bytes": status.peers[i].window_bytes,
                 "in_flight_bytes": status.peers[i].in_flight_bytes} for i in range(status.peer_count)},

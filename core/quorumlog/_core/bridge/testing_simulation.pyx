@@ -41,6 +41,8 @@ MARK_NAMES = (
     "name_lost", "garbage", "damaged", "damage_found", "damage_outlived", "second_crash", "duplicate_delivered",
     "replayed", "unclogged", "clock_froze_leader", "read_by_lease", "read_bounded", "read_too_stale", "read_looked",
     "handed_over", "transfer_given_up", "disk_stalled",
+    "snapshot_made", "snapshot_failed", "snapshot_installed", "suffix_kept", "snapshot_restored", "snapshot_crashed",
+    "snapshot_damaged", "snapshot_needed", "install_redone", "pieces_resumed",
     "client_repeated", "client_expired", "session_expired",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
@@ -48,14 +50,15 @@ PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "cloc
 TRACED = (
     "", "sent", "arrived", "role", "voted", "wrote", "flushed", "committed", "started", "not_started", "stopped",
     "out", "fault", "mended", "healed", "proposed", "acked", "read", "served", "compacted",
+    "snapshot", "installed",
 )
 MESSAGES = (
     "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
     "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
-    "fetch", "fetch_reply", "barrier", "barrier_reply", "", "", "", "", "", "timeout_now",
+    "fetch", "fetch_reply", "barrier", "barrier_reply", "snapshot", "snapshot_reply", "", "", "", "timeout_now",
 )
 ROLES = ("", "follower", "pre-candidate", "candidate", "leader", "learner")
-KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 10: "membership"}
+KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 7: "compact", 10: "membership"}
 
 assert len(FAULTS) == FAULT_KINDS and len(MARK_NAMES) == MARKS, "a name for each"
 
@@ -85,6 +88,12 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.vote = request.vote
     options.unproved_last = request.unproved_last
     options.unproved_term = request.unproved_term
+    options.snapshot = request.snapshot
+    options.snapshot_needed = request.snapshot_needed
+    options.snapshot_log_bytes = request.snapshot_log_bytes
+    options.retained_log_bytes = request.retained_log_bytes
+    options.snapshot_bytes_per_s = request.snapshot_bytes_per_s
+    options.piece_bytes = request.piece_bytes
     options.priority = request.priority
     return raft_open(&options, log, now_ns)
 
@@ -194,7 +203,7 @@ cdef dict record_told(const TraceRecord* record):
         line.update(kind=KINDS.get(record.a, str(record.a)), first=record.b, last=record.c, wsn=record.number)
     elif event == "flushed":
         line["wsn"] = record.number
-    elif event == "committed":
+    elif event in ("committed", "snapshot", "installed"):
         line["index"] = record.a
     elif event == "started":
         line.update(first=record.a, last=record.b, unproved_last=record.c)

@@ -31,6 +31,7 @@ cdef struct GroupLog:
     index_t cached_first           # first index of the oldest batch in memory; last + 1 when none
     uint64_t cached_bytes          # of memory, not of bodies alone
     uint64_t cache_limit_bytes
+    uint64_t appended_bytes        # identities and bodies since it was opened; never falls
     index_t pinned_first           # batches from here on are not evicted (not applied yet)
     Batch** cache                  # ring by batch, ascending
     uint64_t cache_head
@@ -68,6 +69,8 @@ cdef index_t log_last_of_term(const GroupLog* log, term_t term) noexcept nogil
 cdef Batch* log_batch(const GroupLog* log, index_t index) noexcept nogil
 # Drops the head: indexes before `first` (a batch's first) are gone.
 cdef void log_compact(GroupLog* log, index_t first) noexcept nogil
+# A snapshot takes the place of all that is here: the log begins anew, empty, behind its last entry.
+cdef void log_reset(GroupLog* log, index_t index, term_t term) noexcept nogil
 # Keeps at most so much in memory from now on; evicts.
 cdef void log_limit(GroupLog* log, uint64_t cache_limit_bytes) noexcept nogil
 # Evicts all that may go: their memory is needed.

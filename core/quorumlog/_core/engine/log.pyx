@@ -16,7 +16,7 @@ from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_COMPACTED, ERR_MEMORY, ERR_NOT_FOUND, ERR_USAGE, OK
 from quorumlog._core.base.types cimport group_t, index_t, term_t, wsn_t
 from quorumlog._core.storage.batch cimport (
-    Batch, batch_drop, batch_keep, batch_last, batch_memory_bytes)
+    IDENTITY_BYTES, Batch, batch_drop, batch_keep, batch_last, batch_memory_bytes)
 
 cdef enum:
     CACHE_SLOTS_AT_OPEN = 64
@@ -96,6 +96,7 @@ cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil:
         push_run(log, batch.first, batch.term)
     log.last = batch_last(batch)
     log.last_term = batch.term
+    log.appended_bytes += IDENTITY_BYTES + batch.body_bytes
     push_unflushed(log, wsn, log.last)
     push_cache(log, batch)
     evict(log)
@@ -261,6 +262,22 @@ cdef void log_compact(GroupLog* log, index_t first) noexcept nogil:
     log.first = first
     log.term_before_first = before
     log.pinned_first = max(log.pinned_first, first)
+
+
+cdef void log_reset(GroupLog* log, index_t index, term_t term) noexcept nogil:
+    check2(index >= log.first, b"Q-LOG-21 a log begins anew behind its head", index, log.first)
+    check2(term > 0, b"Q-LOG-22 the entry before an empty log has a term", index, log.last_term)
+    while log.cache_count > 0:
+        drop_oldest(log)
+    log.unflushed_count = 0
+    log.run_count = 0
+    log.first = index + 1
+    log.term_before_first = term
+    log.last = index
+    log.last_term = term
+    log.flushed = index
+    log.cached_first = index + 1
+    log.pinned_first = max(log.pinned_first, index + 1)
 
 
 cdef void log_pin(GroupLog* log, index_t first) noexcept nogil:

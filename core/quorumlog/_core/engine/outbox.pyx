@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_STALE, OK
-from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t
+from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, index_t, node_t
 from quorumlog._core.engine.message cimport MESSAGE_BATCHES_MAX, Message
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_keep
 
@@ -25,6 +25,7 @@ cdef enum:
     REFUSALS_MAX = 16
     READS_MAX = 8400                   # all pending reads, own and forwarded
     FETCHES_MAX = 2 * NODES_MAX
+    PIECE_READS_MAX = 4 * NODES_MAX
 
 
 cdef Outbox* outbox_open() noexcept nogil:
@@ -43,8 +44,9 @@ cdef Outbox* outbox_open() noexcept nogil:
     out.refusals = <Refusal*>calloc(REFUSALS_MAX, sizeof(Refusal))
     out.reads = <ReadReady*>calloc(READS_MAX, sizeof(ReadReady))
     out.fetches = <Fetch*>calloc(FETCHES_MAX, sizeof(Fetch))
+    out.piece_reads = <PieceRead*>calloc(PIECE_READS_MAX, sizeof(PieceRead))
     if (out.writes == NULL or out.messages == NULL or out.message_batches == NULL or out.refusals == NULL
-            or out.reads == NULL or out.fetches == NULL):
+            or out.reads == NULL or out.fetches == NULL or out.piece_reads == NULL):
         outbox_close(out)
         return NULL
     return out
@@ -61,12 +63,15 @@ cdef void outbox_close(Outbox* out) noexcept nogil:
         batch_drop(out.message_batches[i])
     for i in range(out.refusal_count):
         batch_drop(out.refusals[i].batch)
+    if out.piece_store.batch != NULL:
+        batch_drop(out.piece_store.batch)
     free(out.writes)
     free(out.messages)
     free(out.message_batches)
     free(out.refusals)
     free(out.reads)
     free(out.fetches)
+    free(out.piece_reads)
     free(out)
 
 
@@ -81,6 +86,10 @@ cdef void outbox_clear(Outbox* out) noexcept nogil:
     out.faulty_first = 0
     out.answer = 0
     out.leader_changed = False
+    out.piece_read_count = 0
+    out.piece_store.batch = NULL
+    out.snapshot_due = False
+    out.install.index = 0
 
 
 cdef void outbox_write(Outbox* out, Batch* batch) noexcept nogil:
@@ -161,3 +170,27 @@ cdef void outbox_repair(Outbox* out, Batch* batch) noexcept nogil:
     check2(out.repair == 0, b"Q-OUTBOX-09 a step repairs one batch at most", out.repair, batch.first)
     outbox_write(out, batch)
     out.repair = out.write_count
+
+
+cdef bint outbox_has_room_to_read(const Outbox* out) noexcept nogil:
+    return out.piece_read_count < PIECE_READS_MAX
+
+
+cdef void outbox_read_piece(Outbox* out, node_t peer, const SnapshotId* id, uint64_t offset,
+                            uint32_t size) noexcept nogil:
+    cdef PieceRead* read = &out.piece_reads[out.piece_read_count]
+    check2(outbox_has_room_to_read(out), b"Q-OUTBOX-10 a step reads a bounded number of pieces", peer, offset)
+    read.peer = peer
+    read.id = id[0]
+    read.offset = offset
+    read.size = size
+    out.piece_read_count += 1
+
+
+cdef void outbox_store_piece(Outbox* out, const SnapshotId* id, uint64_t offset, Batch* batch,
+                             bint last) noexcept nogil:
+    check2(out.piece_store.batch == NULL, b"Q-OUTBOX-11 a step stores one piece at most", id.index, offset)
+    out.piece_store.id = id[0]
+    out.piece_store.offset = offset
+    out.piece_store.batch = batch_keep(batch)
+    out.piece_store.last = last

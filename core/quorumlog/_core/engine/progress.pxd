@@ -1,7 +1,8 @@
 """What a leader knows of one peer: match, next, and a window in bytes.
 
 probe: one message outstanding, to find where the logs meet.  stream: `next` runs
-ahead of `match`, bounded by the window.  The window follows twice rate x round
+ahead of `match`, bounded by the window.  snapshot: it lacks what is compacted here
+(engine/transfer).  The window follows twice rate x round
 trip, clamped (DESIGN 4.6).  Lost messages: an answer to a heartbeat frees a
 paused probe (hard case A-R21).
 """
@@ -54,4 +55,6 @@ cdef void progress_sent(Progress* p, index_t last, uint64_t bytes, uint64_t now_
 # An append up to `match` was acknowledged; True if match moved.
 cdef bint progress_acked(Progress* p, index_t match, uint64_t now_ns) noexcept nogil
 cdef void progress_to_probe(Progress* p, index_t next) noexcept nogil
+# A snapshot is sent to it: no appends.
+cdef void progress_to_snapshot(Progress* p) noexcept nogil
 cdef void progress_to_stream(Progress* p) noexcept nogil

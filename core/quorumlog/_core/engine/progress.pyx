@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.types cimport index_t, node_t
-from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_STREAM
+from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_SNAPSHOT, PEER_STREAM
 
 cdef enum:
     INTERVAL_NS_MIN = 5000000          # a rate over less than this is noise
@@ -110,6 +110,14 @@ cdef void progress_to_probe(Progress* p, index_t next) noexcept nogil:
     p.probe_sent = False
     p.query = False
     p.next = next
+    forget_in_flight(p)
+
+
+cdef void progress_to_snapshot(Progress* p) noexcept nogil:
+    p.state = PEER_SNAPSHOT
+    p.probe_sent = False
+    p.query = False
+    p.fetching = False
     forget_in_flight(p)
 
 

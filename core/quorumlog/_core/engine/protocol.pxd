@@ -5,7 +5,7 @@ randomness but the generator in its state.  The runtime and the simulation know
 protocols only through this.
 """
 
-from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.explain cimport Standing
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
@@ -25,6 +25,9 @@ cdef enum EventKind:
     EVENT_REACHABLE = 8        # and is there again
     EVENT_FAULTY = 9           # the batch that holds `first` (to `last`, 0: not known) is bad on this node's disk
     EVENT_TRANSFER = 20        # leadership is to go to `peer` (0: to whom it fits best); answered in outbox.answer
+    EVENT_SNAPSHOT_MADE = 30   # this node wrote `snapshot`, durably (or not: `status` says why)
+    EVENT_SNAPSHOT_READ = 31   # answer to a PieceRead: `batch`, the piece at `offset` (or none: `status`), for `peer`
+    EVENT_SNAPSHOT_STORED = 32  # of a snapshot that comes in: all before `offset`; `whole`: it is durable, verified
 
 # How a read is made sure of.
 cdef enum ReadKind:
@@ -50,6 +53,9 @@ cdef struct Event:
     index_t first              # EVENT_FETCHED: as asked; EVENT_FAULTY
     index_t last
     bint repair                # EVENT_FETCHED: for a peer's repair, one batch
+    const SnapshotId* snapshot     # EVENT_SNAPSHOT_*
+    uint64_t offset
+    bint whole
 
 cdef enum Role:
     ROLE_FOLLOWER = 1
@@ -70,6 +76,8 @@ cdef struct PeerStatus:
     index_t next
     uint64_t window_bytes
     uint64_t in_flight_bytes
+    uint64_t snapshot_bytes    # of the file being sent to it; 0: none
+    uint64_t snapshot_acked_bytes
 
 cdef struct GroupStatus:
     uint8_t role
@@ -95,6 +103,10 @@ cdef struct GroupStatus:
     uint64_t transfers_failed  # of these, given up in time
     uint64_t disk_stalls       # how often leadership was given up as the disk stood still
     uint8_t priority
+    index_t snapshot_index     # of the newest snapshot here; 0: none
+    uint64_t snapshot_log_bytes    # appended behind it
+    index_t snapshot_needed    # 0, or: the state can't be built here before a snapshot of it, or a newer one, has come
+    uint64_t snapshots_installed   # that came from peers
     uint32_t peer_count
     PeerStatus peers[16]
 

@@ -49,8 +49,8 @@ cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
                         index_t index) noexcept nogil
 cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept nogil     # 0: unknown
 
-# The whole table, clients' sessions too, as bytes for a snapshot: how many, into memory of that size, and back into
-# an open, empty table (ERR_CORRUPT).
+# The whole table, clients' sessions too, as bytes for a snapshot: how many, and they themselves.
 cdef uint64_t sessions_encoded_bytes(const Sessions* sessions) noexcept nogil
 cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil
+# Takes the place of what is in the opened table.  OK, or ERR_CORRUPT, ERR_MEMORY (the table is as it was).
 cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil

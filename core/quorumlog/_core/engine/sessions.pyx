@@ -8,9 +8,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.bytes cimport get_u64, put_u64
-from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE
+from quorumlog._core.base.checks cimport check, check2
+from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.clients cimport (
@@ -157,11 +157,10 @@ cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil
     clients_save(&sessions.clients, out)
 
 
-cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
+cdef int fill(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
     cdef const uint8_t* end = data + size_bytes
     cdef Session* one
     cdef uint64_t count, _i
-    check(sessions.count == 0, b"Q-SESSION-03 a table is decoded into when it is empty")
     if size_bytes < ENCODED_HEADER_BYTES or get_u64(data) != ENCODED_VERSION:
         return ERR_CORRUPT
     count = get_u64(data + 8)
@@ -171,7 +170,7 @@ cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_
     data += ENCODED_HEADER_BYTES
     for _i in range(count):
         one = &sessions.table[place_of(sessions, get_u64(data))]
-        if get_u64(data) == 0 or one.session != 0:
+        if get_u64(data) == 0 or get_u64(data + 8) == 0 or one.session != 0:
             return ERR_CORRUPT
         one.session = get_u64(data)
         one.sequence = get_u64(data + 8)
@@ -179,3 +178,16 @@ cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_
         sessions.count += 1
         data += ENCODED_SESSION_BYTES
     return clients_load(&sessions.clients, data, <uint64_t>(end - data))
+
+
+cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
+    cdef Sessions made
+    cdef int status = sessions_open(&made, sessions.limit)
+    if status == OK:
+        status = fill(&made, data, size_bytes)
+    if status != OK:
+        sessions_close(&made)
+        return status
+    sessions_close(sessions)
+    sessions[0] = made
+    return OK

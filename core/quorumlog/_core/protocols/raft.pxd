@@ -1,6 +1,6 @@
 """Raft as a pure protocol (Ongaro and Ousterhout 2014; Ongaro's thesis 2014)."""
 
-from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t
+from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t
 from quorumlog._core.engine.faults cimport Fault
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.protocol cimport Protocol
@@ -28,6 +28,12 @@ cdef struct RaftOptions:
     bint leases                        # it promises, and reads by lease (raft_lease.pxd); the same on all nodes
     uint32_t clock_drift_ppm           # of any node's monotonic clock, at most
     bint listening                     # it may have forgotten what it promised: it waits to be admitted
+    SnapshotId snapshot                # the newest one here, from which the state was built; index 0: none
+    index_t snapshot_needed            # != 0: the log begins behind it, and no snapshot here reaches it
+    uint64_t snapshot_log_bytes        # of the log behind a snapshot before the next one is due; 0: never by itself
+    uint64_t retained_log_bytes        # of the log before a snapshot that stay, for peers a little behind
+    uint64_t snapshot_bytes_per_s      # at which one is sent to a peer; 0: no limit
+    uint32_t piece_bytes               # of a snapshot's file in one message; a multiple of 8
 
 # Opens at `now_ns` as a follower over `log` (restored by the caller, which keeps owning it).
 # NULL: no memory, or options that make no sense.  The caller pins the log at what is applied (log_pin, at

@@ -21,8 +21,9 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_refuse
 from quorumlog._core.engine.protocol cimport (
     EVENT_FAULTY, EVENT_FETCHED, EVENT_FLUSHED, EVENT_MESSAGE, EVENT_PROPOSE, EVENT_REACHABLE, EVENT_READ,
-    EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE,
-    Event, GroupStatus, PeerStatus, Protocol)
+    EVENT_SNAPSHOT_MADE, EVENT_SNAPSHOT_READ, EVENT_SNAPSHOT_STORED, EVENT_TIME, EVENT_TRANSFER, EVENT_UNREACHABLE,
+    PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus, PeerStatus,
+    Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
@@ -48,8 +49,12 @@ from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
     PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
-    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY,
-    ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+    RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM, RAFT_TIMEOUT_NOW,
+    RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, number_max, slot_bit)
+from quorumlog._core.protocols.raft_shipping cimport (
+    shipping_deadline_ns, shipping_on_read, shipping_on_reply, shipping_turn)
+from quorumlog._core.protocols.raft_snapshot cimport (
+    snapshot_on_made, snapshot_on_piece, snapshot_on_stored, snapshot_restore, snapshot_turn, snapshot_write_reset)
 from quorumlog._core.protocols.raft_transfer cimport (
     disk_look, disk_stands_still, transfer_at_once, transfer_begin, transfer_expire, transfer_to_priority,
     transfer_turn)
@@ -71,7 +76,7 @@ cdef bint options_make_sense(const RaftOptions* options, const GroupLog* log) no
         return False
     if options.disk_patience_ns > number_max():
         return False
-    if options.voter_count == 1 and (options.fault_count > 0 or options.listening):
+    if options.voter_count == 1 and (options.fault_count > 0 or options.listening or options.snapshot_needed != 0):
         return False                   # nobody to repair it, nobody to admit it
     return (options.uncommitted_bytes_max > 0 and options.hard_state_term <= number_max()
             and log.last <= number_max() and log.group == options.group)
@@ -90,7 +95,11 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
             or not membership_votes(&raft.membership, options.self)
-            or not rules_are_safe(raft) or not restore_faults(raft, options, log, now_ns)):
+            or not rules_are_safe(raft)):
+        raft_close(raft)
+        return NULL
+    raft.log = log
+    if not restore_faults(raft, options, log, now_ns) or not snapshot_restore(raft, options):
         raft_close(raft)
         return NULL
     raft.group = options.group
@@ -102,7 +111,6 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
     raft.uncommitted_bytes_max = options.uncommitted_bytes_max
     raft.priority = options.priority
     raft.disk_patience_ns = options.disk_patience_ns if options.disk_patience_ns else 2 * options.election_timeout_ns
-    raft.log = log
     raft.now_ns = now_ns
     restore(raft, options)
     return raft
@@ -145,10 +153,10 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
         raft.vote = raft.self if not options.listening else 0
     raft.listening = options.listening
     raft.role = ROLE_FOLLOWER
-    raft.commit = raft.log.first - 1
+    raft.commit = max(raft.log.first - 1, raft.snapshot.index)
     raft.verified = raft.commit
     raft.reachable = <uint32_t>0xFFFFFFFF
-    if options.unproved_last > raft.log.last:
+    if options.unproved_last > raft.log.last and raft.reset_truncate == 0:
         raft.unproved_last = options.unproved_last
         raft.unproved_term = options.unproved_term
         raft.unproved_term_max = raft.term
@@ -197,6 +205,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     room = raft_refill(raft)
     disk_look(raft)
     transfer_expire(raft)
+    if raft.reset_unwritten and room:
+        snapshot_write_reset(raft, out)
+        room = raft_refill(raft)
     if raft.listening:
         admission_turn(raft, out)
     if event.kind == EVENT_MESSAGE:
@@ -217,6 +228,10 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         repair_found(raft, event.first, event.last)
     elif event.kind == EVENT_TRANSFER:
         out.answer = transfer_begin(raft, out, event.peer)
+    elif event.kind == EVENT_SNAPSHOT_MADE and room:
+        snapshot_on_made(raft, out, event)
+    elif event.kind == EVENT_SNAPSHOT_STORED and room:
+        snapshot_on_stored(raft, out, event)
     else:
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
@@ -226,6 +241,9 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
         repair_turn(raft, out)
+    snapshot_turn(raft, out)
+    if raft.role == ROLE_LEADER:
+        shipping_turn(raft, out)
     finish(raft, out)
 
 
@@ -275,6 +293,8 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
         repair_on_fetched(raft, out, event)
     elif event.kind == EVENT_FETCHED:
         replication_on_fetched(raft, out, slot, event)
+    elif event.kind == EVENT_SNAPSHOT_READ:
+        shipping_on_read(raft, out, slot, event)
     elif event.kind == EVENT_REACHABLE:
         raft.reachable |= slot_bit(slot)
         replication_on_reachable(raft, out, slot, True)
@@ -288,7 +308,7 @@ cdef void on_peer_event(Raft* raft, Outbox* out, const Event* event) noexcept no
 
 
 cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
-    cdef uint64_t reads_ns, repair_ns
+    cdef uint64_t reads_ns, repair_ns, shipping_ns
     cdef uint32_t i
     for i in range(out.message_count):
         # Promise after persist (DESIGN 4.3): what carries the term waits for the record that holds it.
@@ -309,6 +329,9 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
             if raft.transfer_target != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
+            shipping_ns = shipping_deadline_ns(raft)
+            if shipping_ns != 0:
+                out.deadline_ns = min(out.deadline_ns, shipping_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
@@ -326,11 +349,12 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint is_request(uint16_t kind) noexcept nogil:
     return (kind == RAFT_VOTE or kind == RAFT_APPEND or kind == RAFT_HEARTBEAT or kind == RAFT_COMMIT
-            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW)
+            or kind == RAFT_READ_INDEX or kind == RAFT_BARRIER or kind == RAFT_TIMEOUT_NOW
+            or kind == RAFT_SNAPSHOT)
 
 
 cdef bint is_known(uint16_t kind) noexcept nogil:
-    return RAFT_PRE_VOTE <= kind <= RAFT_BARRIER_REPLY or kind == RAFT_TIMEOUT_NOW
+    return RAFT_PRE_VOTE <= kind <= RAFT_SNAPSHOT_REPLY or kind == RAFT_TIMEOUT_NOW
 
 
 cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slot) noexcept nogil:
@@ -339,9 +363,10 @@ cdef bint envelope_makes_sense(const Raft* raft, const Message* message, int slo
         return False
     if message.term > number_max() or not is_known(message.kind):
         return False
-    if message.batch_count > 1 and message.kind == RAFT_FETCH_REPLY:
+    if message.batch_count > 1 and message.kind != RAFT_APPEND:
         return False
-    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY:
+    if message.batch_count != 0 and message.kind != RAFT_APPEND and message.kind != RAFT_FETCH_REPLY \
+            and message.kind != RAFT_SNAPSHOT:
         return False
     if message.kind == RAFT_PRE_VOTE and asked.proposed != message.term + 1:
         return False
@@ -410,12 +435,16 @@ cdef bint dispatch(Raft* raft, Outbox* out, int slot, const Message* message) no
         return admission_on_reply(raft, out, message)
     if message.kind == RAFT_TIMEOUT_NOW:
         return election_on_timeout_now(raft, out, message)
+    if message.kind == RAFT_SNAPSHOT:
+        return snapshot_on_piece(raft, out, message)
     if raft.role != ROLE_LEADER:
         return True                    # of a term that this node led before it crashed; or STALE_TERM
     if message.kind == RAFT_APPEND_REPLY:
         return replication_on_append_reply(raft, out, slot, message)
     if message.kind == RAFT_HEARTBEAT_REPLY:
         return replication_on_heartbeat_reply(raft, out, slot, message)
+    if message.kind == RAFT_SNAPSHOT_REPLY:
+        return shipping_on_reply(raft, out, slot, message)
     if message.kind == RAFT_BARRIER:
         admission_on_barrier(raft, out, slot, message)
     return True
@@ -452,6 +481,10 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
     out.transfers_failed = raft.transfers_failed
     out.disk_stalls = raft.disk_stalls
     out.priority = raft.priority
+    out.snapshot_index = raft.snapshot.index
+    out.snapshot_log_bytes = raft.log.appended_bytes - raft.snapshot_seen_bytes
+    out.snapshot_needed = raft.snapshot_needed
+    out.snapshots_installed = raft.snapshots_installed
     for slot in range(<int>raft.membership.count):
         if slot == raft.self_slot:
             continue
@@ -464,6 +497,9 @@ cdef void raft_status(void* state, GroupStatus* out) noexcept nogil:
             peer.next = raft.progress[slot].next
             peer.window_bytes = raft.progress[slot].window_bytes
             peer.in_flight_bytes = raft.progress[slot].in_flight_bytes
+            if raft.progress[slot].state == PEER_SNAPSHOT:
+                peer.snapshot_bytes = raft.sending[slot].id.file_bytes
+                peer.snapshot_acked_bytes = raft.sending[slot].acked
 
 
 cdef Protocol RAFT_TABLE

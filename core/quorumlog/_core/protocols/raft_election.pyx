@@ -136,7 +136,7 @@ cdef void election_timeout(Raft* raft, Outbox* out) noexcept nogil:
 
 cdef bint election_barred(const Raft* raft) noexcept nogil:
     """No leader that lacks what it may have acknowledged, nor one that doesn't know what that was."""
-    return raft.faults.count > 0 or raft.listening
+    return raft.faults.count > 0 or raft.listening or raft.snapshot_needed != 0
 
 
 cdef bint election_on_timeout_now(Raft* raft, Outbox* out, const Message* message) noexcept nogil:

@@ -28,12 +28,12 @@ from quorumlog._core.protocols.raft_replication cimport replication_batch_end, r
 from quorumlog._core.protocols.raft_repair cimport repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND_REPLY, RAFT_HEARTBEAT_REPLY, AppendFields, AppendReplyFields, CommitFields, HeartbeatFields,
-    HeartbeatReplyFields, Raft, number_max)
+    HeartbeatReplyFields, Raft, forget_marks, number_max)
 from quorumlog._core.protocols.raft_tail cimport tail_after_append, tail_before_append
 from quorumlog._core.storage.batch cimport KIND_BLANK, KIND_ENTRIES, Batch, batch_last
 
 
-cdef bint acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept nogil:
+cdef bint follower_acknowledge_leader(Raft* raft, Outbox* out, node_t sender) noexcept nogil:
     """The sender leads this term.  False: it can't, somebody else does."""
     if raft.role == ROLE_LEADER or (raft.leader != 0 and raft.leader != sender):
         return False
@@ -69,7 +69,7 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     cdef const HeartbeatFields* fields = <const HeartbeatFields*>message.fields
     cdef Message* reply
     cdef HeartbeatReplyFields* said
-    if not acknowledge_leader(raft, out, message.sender):
+    if not follower_acknowledge_leader(raft, out, message.sender):
         return False
     learn_commit(raft, fields.commit, raft.verified)
     freshness_on_heartbeat(raft, fields)
@@ -82,13 +82,14 @@ cdef bint follower_on_heartbeat(Raft* raft, Outbox* out, const Message* message)
     said.listening = raft.listening and not mutant(b"acknowledge-while-listening")
     said.holds_ns = lease_promise_ns(raft)
     freshness_answer(raft, said)
+    said.wants = raft.snapshot_needed
     if raft.listening:
         admission_ask(raft, out)
     return True
 
 
 cdef bint follower_on_commit(Raft* raft, Outbox* out, const Message* message) noexcept nogil:
-    if not acknowledge_leader(raft, out, message.sender):
+    if not follower_acknowledge_leader(raft, out, message.sender):
         return False
     learn_commit(raft, (<const CommitFields*>message.fields).commit, raft.verified)
     return True
@@ -184,13 +185,13 @@ cdef bint follower_on_append(Raft* raft, Outbox* out, const Message* message) no
     if how == FIT_CONFLICT and message.batches[i].first <= max(raft.commit, raft.verified) \
             and not mutant(b"truncate-on-match"):
         return False                   # no leader lacks what is committed, or takes back what it sent
-    if not acknowledge_leader(raft, out, message.sender):
+    if not follower_acknowledge_leader(raft, out, message.sender):
         return False
     if i < message.batch_count:
         match = take_over(raft, out, message, i, how == FIT_CONFLICT)
     raft.verified = max(raft.verified, match)
     learn_commit(raft, fields.commit, match)
-    accept(raft, out, message, match)
+    follower_accept(raft, out, message.sender, prev_of(message), match)
     return True
 
 
@@ -205,6 +206,7 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
         # replaces it.  The record covers an unproved tail too.
         raft_write_truncate(raft, out, message.batches[begin].first)
         log_truncate(raft.log, message.batches[begin].first)
+        forget_marks(raft, message.batches[begin].first)
         faults_truncate(&raft.faults, message.batches[begin].first)
         raft.tail_truncated = raft.unproved_last != 0
     else:
@@ -217,12 +219,16 @@ cdef index_t take_over(Raft* raft, Outbox* out, const Message* message, uint16_t
     return raft.log.last
 
 
-cdef void accept(Raft* raft, Outbox* out, const Message* message, index_t match) noexcept nogil:
-    cdef Message* reply = raft_message(raft, out, RAFT_APPEND_REPLY, message.sender)
+cdef index_t prev_of(const Message* message) noexcept nogil:
+    return (<const AppendFields*>message.fields).prev_index
+
+
+cdef void follower_accept(Raft* raft, Outbox* out, node_t leader, index_t prev_index, index_t match) noexcept nogil:
+    cdef Message* reply = raft_message(raft, out, RAFT_APPEND_REPLY, leader)
     cdef AppendReplyFields* fields = <AppendReplyFields*>reply.fields
     # What this request covered, not where the log ends (A-R5), and not before it is durable.
     fields.match = match if not mutant(b"ack-the-last-index") else raft.log.last
-    fields.prev_index = (<const AppendFields*>message.fields).prev_index
+    fields.prev_index = prev_index
     if raft.faults.count > 0 or raft.listening:
         fields.withheld = fields.match - acknowledged(raft, fields.match)
     if match >= raft.log.first:
@@ -240,7 +246,7 @@ cdef bint refuse(Raft* raft, Outbox* out, const Message* message) noexcept nogil
     cdef index_t hint
     if asked.prev_index <= raft.commit:
         return False                   # every leader holds what is committed
-    if not acknowledge_leader(raft, out, message.sender):
+    if not follower_acknowledge_leader(raft, out, message.sender):
         return False
     hint = min(min(asked.prev_index, raft.log.last), log_last_of_term(raft.log, asked.prev_term))
     hint = max(hint, raft.log.first - 1)

@@ -17,6 +17,13 @@ cdef wsn_t raft_write(Raft* raft, Outbox* out, Batch* batch) noexcept nogil
 cdef void raft_save_hard_state(Raft* raft, Outbox* out, term_t term, node_t vote) noexcept nogil
 # The record that drops entries from `first` on; the log in memory is the caller's business.
 cdef void raft_write_truncate(Raft* raft, Outbox* out, index_t first) noexcept nogil
+# The head of the log goes: entries before `first`; behind the log's end if a snapshot takes the place of all.
+# The log in memory is the caller's business.
+cdef void raft_write_compact(Raft* raft, Outbox* out, index_t first, term_t term_before_first) noexcept nogil
+# A snapshot takes the place of the whole log, which begins anew at `first`; what lies at and behind
+# `truncate_first` (0: nothing does) is of another history than the snapshot's.
+cdef void raft_write_reset(Raft* raft, Outbox* out, index_t truncate_first, index_t first,
+                           term_t term_before_first) noexcept nogil
 # A leader's first batch: one empty entry behind the log's last; one reference for the caller.
 cdef Batch* raft_blank(Raft* raft) noexcept nogil
 # A new message in the outbox with the current term, held back until that term is durable.

@@ -17,7 +17,7 @@ from quorumlog._core.engine.message cimport PROTOCOL_RAFT, Message
 from quorumlog._core.engine.outbox cimport Outbox, outbox_message, outbox_write
 from quorumlog._core.protocols.raft_state cimport SPARES, SPARES_PER_STEP, Raft
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_HARD_STATE, KIND_TRUNCATE, Batch, batch_drop, batch_new, batch_stamp)
+    KIND_BLANK, KIND_COMPACT, KIND_HARD_STATE, KIND_TRUNCATE, Batch, batch_drop, batch_new, batch_stamp)
 
 from libc.string cimport memset
 
@@ -101,6 +101,27 @@ cdef void raft_write_truncate(Raft* raft, Outbox* out, index_t first) noexcept n
     seal(batch)
     raft_write(raft, out, batch)
     batch_drop(batch)
+
+
+cdef void raft_write_compact(Raft* raft, Outbox* out, index_t first, term_t term_before_first) noexcept nogil:
+    check2(first > 1 and term_before_first > 0, b"Q-RAFT-08 what lies before a head has a term", first,
+           term_before_first)
+    cdef Batch* batch = take_spare(raft, KIND_COMPACT, term_before_first, first, 0, 8)
+    put_u64(batch.body, term_before_first)
+    seal(batch)
+    raft_write(raft, out, batch)
+    batch_drop(batch)
+
+
+cdef void raft_write_reset(Raft* raft, Outbox* out, index_t truncate_first, index_t first,
+                           term_t term_before_first) noexcept nogil:
+    cdef Batch* batch
+    if truncate_first != 0:
+        batch = take_spare(raft, KIND_TRUNCATE, raft.term, truncate_first, 0, 0)
+        seal(batch)
+        raft_write(raft, out, batch)
+        batch_drop(batch)
+    raft_write_compact(raft, out, first, term_before_first)
 
 
 cdef Batch* raft_blank(Raft* raft) noexcept nogil:

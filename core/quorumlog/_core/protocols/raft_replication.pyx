@@ -19,7 +19,7 @@ from quorumlog._core.engine.outbox cimport (
 from quorumlog._core.engine.progress cimport (
     Progress, progress_acked, progress_may_send, progress_open, progress_sent, progress_to_probe,
     progress_to_stream)
-from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_STREAM, ROLE_LEADER, Event
+from quorumlog._core.engine.protocol cimport PEER_PROBE, PEER_SNAPSHOT, PEER_STREAM, ROLE_LEADER, Event
 from quorumlog._core.engine.quorum cimport acked_index
 from quorumlog._core.protocols.raft_freshness cimport freshness_on_answer
 from quorumlog._core.protocols.raft_lease cimport lease_on_answer
@@ -28,6 +28,7 @@ from quorumlog._core.protocols.raft_records cimport raft_blank, raft_message, ra
 from quorumlog._core.protocols.raft_repair cimport repair_blocks, repair_found, repair_intact
 from quorumlog._core.protocols.raft_state cimport (
     RAFT_APPEND, RAFT_COMMIT, AppendFields, AppendReplyFields, CommitFields, HeartbeatReplyFields, Raft, slot_bit)
+from quorumlog._core.protocols.raft_shipping cimport shipping_begin, shipping_end
 from quorumlog._core.protocols.raft_transfer cimport transfer_start
 from quorumlog._core.storage.batch cimport (
     IDENTITY_BYTES, KIND_ENTRIES, Batch, batch_drop, batch_last, batch_stamp)
@@ -64,6 +65,7 @@ cdef void replication_start(Raft* raft, Outbox* out) noexcept nogil:
         raft.barrier_asked[slot] = 0
         raft.barriers[slot] = 0
         raft.commit_wanted[slot] = 0
+        shipping_end(raft, <int>slot)
         raft.priorities[slot] = 0
     transfer_start(raft)
     raft.commit_due_ns = 0
@@ -151,7 +153,7 @@ cdef void replication_send(Raft* raft, Outbox* out, int slot) noexcept nogil:
             return
         if p.next < raft.log.first:
             # Compacted, but it may hold more than was acknowledged (the answer was lost): ask at the head.
-            # If it refuses there it needs a snapshot, which 0.1 has not: asked at the pace of heartbeats.
+            # If it refuses there it needs a snapshot.
             progress_to_probe(p, raft.log.first)
             p.query = True
             continue
@@ -254,6 +256,7 @@ cdef void replication_on_reachable(Raft* raft, Outbox* out, int slot, bint reach
         replication_send(raft, out, slot)
     else:
         # What was on its way is lost with the connection: begin again behind what was acknowledged.
+        shipping_end(raft, slot)
         progress_to_probe(p, p.match + 1)
 
 
@@ -274,6 +277,13 @@ cdef bint replication_on_append_reply(Raft* raft, Outbox* out, int slot,
         progress_to_stream(p)
     else:
         progress_acked(p, match, raft.now_ns)
+        if p.state == PEER_SNAPSHOT and match + 1 >= raft.log.first:
+            # The logs meet: it installed what was sent, or it held more than was known (A-M8).
+            shipping_end(raft, slot)
+            progress_to_stream(p)
+        elif p.state == PEER_SNAPSHOT and match >= raft.sending[slot].id.index:
+            # It has that one, and the log here begins further on by now.
+            shipping_begin(raft, out, slot, raft.log.first - 1)
     if reply.withheld != 0:
         match = replication_batch_end(raft, reply.match - reply.withheld)
     count_acknowledged(raft, slot, match)
@@ -296,6 +306,8 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     cdef term_t term
     if reply.prev_index == 0 or reply.prev_index > raft.log.last:
         return False                   # the beginning always matches; and we never sent the other
+    if p.state == PEER_SNAPSHOT:
+        return True                    # late: that is known by now
     if p.state == PEER_PROBE:
         if reply.prev_index != p.next - 1:
             return True                # an answer to an earlier probe
@@ -319,7 +331,8 @@ cdef bint on_rejected(Raft* raft, Outbox* out, int slot, const AppendReplyFields
     # The guess may lie inside one of our batches: ask there without sending any.
     p.query = log_term(raft.log, guess, &term) != OK or term != reply.hint_term or guess != reply.hint_index
     if guess >= reply.prev_index:
-        p.probe_sent = True            # they part in what is compacted here: ask at the pace of heartbeats
+        p.probe_sent = True            # they part in what is compacted here: ask at the pace of heartbeats, unless
+        shipping_begin(raft, out, slot, guess)
     replication_send(raft, out, slot)
     return True
 
@@ -337,6 +350,8 @@ cdef bint replication_on_heartbeat_reply(Raft* raft, Outbox* out, int slot,
         p.round_acked = max(p.round_acked, reply.round)
         lease_on_answer(raft, p, reply)
         freshness_on_answer(raft, p, reply)
+    if reply.wants != 0:
+        shipping_begin(raft, out, slot, reply.wants)
     if p.state == PEER_PROBE:
         # It, or its answer, may be lost: an answer to a later heartbeat frees the probe (A-R21).
         if p.probe_sent_ns + raft.heartbeat_ns <= reply.sent_ns and not mutant(b"window-stays-shut"):

@@ -8,6 +8,7 @@ The modules, from the bottom:
     raft_lease        promises of peers, and what the leader answers alone while they last
     raft_freshness    how old what a node knows may be
     raft_reads        heartbeat rounds and what they confirm: reads, check-quorum
+    raft_shipping     the leader: snapshots on their way to peers
     raft_replication  the leader: propose, send, acknowledge, commit
     raft_repair       bad batches of the own log: whom to ask, what to take
     raft_tail         a tail that recovery could not prove
@@ -15,15 +16,17 @@ The modules, from the bottom:
     raft_transfer     handing over leadership: asked for, to a higher priority, from a disk that stands still
     raft_election     roles, terms, votes
     raft_follower     appends and heartbeats received
+    raft_snapshot     snapshots made, received and installed; the log's head
     raft              open, step, status
 """
 
 from quorumlog._core.base.prng cimport Prng
-from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.faults cimport Faults
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
+from quorumlog._core.engine.transfer cimport Receiving, Sending
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -45,6 +48,8 @@ cdef enum RaftMessage:
     RAFT_FETCH_REPLY = 14          # with the batch, if `found`
     RAFT_BARRIER = 15              # a listening node to the leader
     RAFT_BARRIER_REPLY = 16
+    RAFT_SNAPSHOT = 17             # a piece of a snapshot's file; without one: where are you?
+    RAFT_SNAPSHOT_REPLY = 18       # there; when it is installed, an append reply says so
     RAFT_TIMEOUT_NOW = 22          # the leader to who is to follow it in office
 
 cdef enum:
@@ -98,6 +103,7 @@ cdef struct HeartbeatReplyFields:
     uint64_t mark                  # to be echoed
     uint64_t holds_ns              # so long, by its clock, it helps nobody else to be elected; 0: no promise
     uint64_t priority              # of the answering node
+    index_t wants                  # it needs a snapshot of this index or a later one; 0: none
 
 # RAFT_COMMIT
 cdef struct CommitFields:
@@ -133,6 +139,31 @@ cdef struct BarrierFields:
 # RAFT_TIMEOUT_NOW
 cdef struct TimeoutNowFields:
     index_t last_index             # of the leader's log: who has less is not the one meant
+
+# RAFT_SNAPSHOT: all of a SnapshotId, and where in its file the piece lies
+cdef struct SnapshotFields:
+    index_t index
+    term_t entry_term
+    node_t writer
+    uint64_t number
+    uint64_t file_bytes
+    uint64_t offset
+
+# RAFT_SNAPSHOT_REPLY
+cdef struct SnapshotReplyFields:
+    index_t index
+    node_t writer
+    uint64_t number
+    uint64_t offset                # all before it is stored
+    uint64_t restart               # go on there, wherever you are
+
+cdef enum:
+    HEAD_MARKS = 32                # places of the log whose distance in bytes is known
+
+# Where the log had grown to so many bytes.
+cdef struct HeadMark:
+    index_t index                  # a batch's end
+    uint64_t bytes                 # of GroupLog.appended_bytes
 
 cdef enum:
     SPARES = 8                     # batches at hand for the protocol's own records
@@ -257,6 +288,24 @@ cdef struct Raft:
     uint64_t barrier_asked[NODES_MAX]
     index_t barriers[NODES_MAX]    # acknowledgements below it are forgotten ones; 0: none
 
+    # Snapshots (raft_snapshot.pyx)
+    SnapshotId snapshot            # the newest one here, durable; index 0: none
+    index_t snapshot_needed        # the state can't be built without one of this index, or a later one; 0: it can
+    bint snapshot_forced           # a peer needs a newer one than there is
+    uint64_t snapshot_log_bytes
+    uint64_t retained_log_bytes
+    uint64_t snapshot_seen_bytes   # log.appended_bytes at the snapshot's last entry
+    HeadMark marks[HEAD_MARKS]     # rising
+    uint32_t mark_count
+    uint64_t mark_bytes            # they lie so far apart
+    Receiving receiving
+    bint reset_unwritten           # at opening the log began anew behind the snapshot, and no record says so yet
+    index_t reset_truncate         # first of them: != 0: drop everything from here on
+    # To peers, by slot (raft_shipping.pyx)
+    Sending sending[NODES_MAX]
+    uint64_t snapshot_bytes_per_s
+    uint32_t piece_bytes
+
     # Handing over leadership (raft_transfer.pyx)
     uint8_t priority
     uint64_t disk_patience_ns
@@ -271,6 +320,7 @@ cdef struct Raft:
     uint64_t transfers
     uint64_t transfers_failed
     uint64_t disk_stalls
+    uint64_t snapshots_installed
     uint64_t elections
     uint64_t leader_changes
     uint64_t peer_errors
@@ -283,3 +333,9 @@ cdef inline uint64_t number_max() noexcept nogil:
 
 cdef inline uint32_t slot_bit(int slot) noexcept nogil:
     return <uint32_t>1 << slot
+
+
+cdef inline void forget_marks(Raft* raft, index_t first) noexcept nogil:
+    """The log is truncated at `first`: what comes there instead has other batch ends."""
+    while raft.mark_count > 0 and raft.marks[raft.mark_count - 1].index >= first:
+        raft.mark_count -= 1

@@ -11,14 +11,14 @@ applier, or the Python applier of the bridge.
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
 from quorumlog._core.base.bell cimport Notice
 from quorumlog._core.base.rings cimport Ring
-from quorumlog._core.base.types cimport group_t, index_t, term_t
+from quorumlog._core.base.types cimport SNAPSHOT_MEMBERSHIP_BYTES_MAX, group_t, index_t, term_t
 from quorumlog._core.engine.receipt cimport Receipt
 from quorumlog._core.engine.sessions cimport Sessions
 from quorumlog._core.runtime.intake cimport Intake
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 from quorumlog._core.storage.wal cimport Wal
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     PENDING_MAX = 1 << 16          # unsettled batches proposed here, per group
@@ -36,6 +36,9 @@ cdef struct Settled:
     index_t index
     term_t term
     uint32_t count                 # entries, where a stamp says so; 0: as handed in
+
+cdef enum:
+    NOT_THERE_YET = 0xFFFFFFFFFFFFFFFF     # Apply.restore: a snapshot that is still to come
 
 cdef struct Apply:
     group_t group
@@ -61,6 +64,16 @@ cdef struct Apply:
     atomic_u64 faulty              # index that can't be read and waits for its repair; 0: none
     atomic_u32 stopped             # status != 0: the state machine stopped at `applied`; nothing more is applied
     Batch* early                   # out of the ring, but there is a hole before it
+    # Snapshots (runtime/apply_snapshot)
+    atomic_u64 restore             # != 0: nothing is applied before the state is restored from this snapshot
+    atomic_u32 snapshot_asked      # set by the reactor: the state machine is to give out its state
+    # What a snapshot of now says beside the state; the applying thread's.
+    term_t applied_term
+    uint64_t log_time_ns
+    index_t membership_index
+    uint32_t membership_bytes
+    uint8_t membership[SNAPSHOT_MEMBERSHIP_BYTES_MAX]
+    index_t machine_applied        # a durable state machine has all up to here from an earlier life
     # What apply_next handed out, until apply_done.
     Batch* taken
     int admission

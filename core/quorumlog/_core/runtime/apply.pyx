@@ -7,8 +7,8 @@ from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_CORRUPT, ERR_FENCED, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_REUSED, ERR_SESSION_EXPIRED, ERR_STOPPED,
-    ERR_TIMEOUT, ERR_UNANSWERED, ERR_USAGE, OK)
+    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_FENCED, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_OVERTAKEN, ERR_REUSED,
+    ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_UNANSWERED, ERR_USAGE, OK)
 from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
 from quorumlog._core.engine.clients cimport (
     CLIENT_APPLY, CLIENT_DONE, CLIENT_EXPIRED, CLIENT_FULL, CLIENT_NONSENSE, CLIENT_OTHER, CLIENT_REPEATED,
@@ -17,6 +17,7 @@ from quorumlog._core.engine.clients cimport (
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_last,
     sessions_open)
+from quorumlog._core.runtime.apply_snapshot cimport apply_note
 from quorumlog._core.runtime.intake cimport intake_release
 from quorumlog._core.storage.batch cimport (
     BATCH_BEGINS, BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
@@ -117,11 +118,12 @@ cdef Batch* next_recent(Apply* apply, index_t index) noexcept nogil:
 
 cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
     cdef index_t index = load_u64(&apply.applied) + 1
+    cdef index_t commit = load_u64(&apply.commit)      # first: an install shows in `restore` before it does here
     cdef Batch* batch
     cdef int status
-    if load_u32(&apply.stopped):
+    if load_u32(&apply.stopped) or load_u64(&apply.restore):
         return ERR_AGAIN
-    if index > load_u64(&apply.commit) or load_u64(&apply.faulty):
+    if index > commit or load_u64(&apply.faulty):
         return ERR_AGAIN
     batch = next_recent(apply, index)
     if batch == NULL:
@@ -130,14 +132,16 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
         status = wal_read(apply.wal, apply.group, index, apply.pool, &batch)
         if status == ERR_NOT_FOUND or status == ERR_MEMORY:
             return ERR_AGAIN         # committed by others and not yet flushed here, or too much on loan
+        if status == ERR_COMPACTED and load_u64(&apply.restore):
+            return ERR_AGAIN         # a snapshot was installed meanwhile
         if apply.repairable and (status == ERR_CORRUPT or status == ERR_IO):
             store_u64(&apply.faulty, index)      # the reactor has it repaired, and clears this
             return ERR_AGAIN
         if status != OK:
             return status
     check2(batch.first == index, b"Q-APLY-03 batches are applied in order, whole", batch.first, index)
-    check2(batch_last(batch) <= load_u64(&apply.commit), b"Q-APLY-04 only committed batches are applied",
-           batch_last(batch), load_u64(&apply.commit))
+    check2(batch_last(batch) <= commit, b"Q-APLY-04 only committed batches are applied",
+           batch_last(batch), commit)
     apply.taken = batch
     apply.verdict = 0
     clients_time(&apply.sessions.clients, batch.leader_time_ns)
@@ -162,6 +166,7 @@ cdef Receipt* apply_receipt(Apply* apply) noexcept nogil:
 cdef void apply_done(Apply* apply) noexcept nogil:
     cdef Batch* batch = apply.taken
     apply.taken = NULL
+    apply_note(apply, batch)
     if batch.kind == KIND_ENTRIES and batch.session == apply.session:
         if apply.admission == ADMIT_APPLY:
             store_u64(&apply.settled, batch.sequence)
@@ -227,7 +232,7 @@ cdef void apply_settled(const Apply* apply, Settled* settled) noexcept nogil:
         settled.term = clients.answer.term
         settled.count = clients.answer.count
         if clients.answer.lost and clients.stamp.kind == STAMP_COMMAND:
-            settled.status = ERR_SESSION_EXPIRED       # it was applied, and what it returned is not known
+            settled.status = ERR_OVERTAKEN             # it was applied, and what it returned is not known
     elif apply.verdict == CLIENT_EXPIRED:
         settled.status = ERR_SESSION_EXPIRED
     elif apply.verdict == CLIENT_SETTLED:
@@ -238,7 +243,7 @@ cdef void apply_settled(const Apply* apply, Settled* settled) noexcept nogil:
         settled.status = ERR_UNANSWERED
     elif apply.verdict == CLIENT_NONSENSE:
         settled.status = ERR_USAGE
-    settled.definite = settled.status != ERR_SESSION_EXPIRED
+    settled.definite = settled.status != ERR_SESSION_EXPIRED and settled.status != ERR_OVERTAKEN
 
 
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:

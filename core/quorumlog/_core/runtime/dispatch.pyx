@@ -13,6 +13,7 @@ from quorumlog._core.engine.protocol cimport EVENT_FETCHED, EVENT_FLUSHED, EVENT
 from quorumlog._core.runtime.apply cimport apply_commit, apply_offer
 from quorumlog._core.runtime.node_state cimport APPLIER_PYTHON, TICKET_ABANDONED, TICKET_DONE, Ticket
 from quorumlog._core.runtime.reads cimport reads_answered
+from quorumlog._core.runtime.snapshot_jobs cimport jobs_hand_over, jobs_install
 from quorumlog._core.runtime.transport cimport transport_send
 from quorumlog._core.storage.batch cimport batch_drop, batch_last
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_read, wal_repair
@@ -175,6 +176,7 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     event.wall_ns = wall_ns()
     event.wsn_next = wal_next(node.wal)
     hosted.protocol.step(hosted.state, event, out)
+    jobs_install(hosted, out)
     append_writes(node, out, event.wsn_next)
     send_messages(node, out)
     note_refusals(hosted, out)
@@ -184,6 +186,9 @@ cdef void group_step(Node* node, HostedGroup* hosted, Event* event) noexcept nog
     note_fetches(hosted, out)
     hosted.deadline_ns = out.deadline_ns
     hosted.faulty_first = out.faulty_first
+    hosted.snapshot_due = out.snapshot_due
+    if out.piece_read_count or out.piece_store.batch != NULL:
+        jobs_hand_over(node, hosted, out)
     hosted.answer = out.answer
     if out.commit > hosted.commit:
         publish_commit(node, hosted, out.commit)

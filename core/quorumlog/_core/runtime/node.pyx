@@ -1,7 +1,7 @@
 """See node.pxd."""
 
 from quorumlog._core.base.atomics cimport (
-    cas_ptr, cas_u32, exchange_ptr, futex_wait, load_ptr, load_u32, store_u32)
+    cas_ptr, cas_u32, exchange_ptr, futex_wait, load_ptr, load_u32, store_u32, store_u64)
 from quorumlog._core.base.status cimport (
     ERR_AGAIN, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_STOPPED, ERR_TIMEOUT, OK)
 from quorumlog._core.base.types cimport NODES_MAX, node_t
@@ -12,6 +12,7 @@ from quorumlog._core.runtime.apply cimport apply_close, apply_open, apply_stop
 from quorumlog._core.runtime.control cimport control_start, control_stop
 from quorumlog._core.runtime.leader_call cimport call_fail
 from quorumlog._core.runtime.dispatch cimport ticket_done
+from quorumlog._core.runtime.group_snapshot cimport group_take_snapshot
 from quorumlog._core.runtime.intake cimport intake_close, intake_open
 from quorumlog._core.runtime.node_state cimport LOG_CACHE_BYTES, TICKET_ABANDONED, TICKET_WAITING
 from quorumlog._core.runtime.proposals cimport proposals_close, proposals_fail, proposals_open
@@ -19,6 +20,8 @@ from quorumlog._core.runtime.reactor cimport (
     reactor_on_message, reactor_on_reachable, reactor_start, reactor_stop, reactor_wake)
 from quorumlog._core.runtime.reads cimport reads_close, reads_fail
 from quorumlog._core.runtime.scrubber cimport scrubber_start, scrubber_stop
+from quorumlog._core.runtime.snapshots cimport snapshots_start, snapshots_stop
+from quorumlog._core.runtime.snapshotting cimport snapshotting_fail
 from quorumlog._core.runtime.transport cimport (
     Source, TransportOptions, transport_add_peer, transport_close, transport_open, transport_port)
 from quorumlog._core.runtime.writer cimport writer_close, writer_event_fd, writer_noticed, writer_open
@@ -59,6 +62,7 @@ cdef enum:
     HELD_MESSAGES_MAX = 4096
     CONNECTIONS_MAX = 256
     COLD_CACHE_BYTES = 16 << 20
+    SNAPSHOT_NUMBER_BITS = 24      # so many written in one boot: never reached
     APPLY_POOL_BYTES = 64 << 20
 
 
@@ -158,6 +162,9 @@ cdef int open_transport(Node* node, const NodeOptions* options, char* detail, ui
 
 cdef int open_threads(Node* node, const NodeOptions* options) noexcept nogil:
     cdef int status = writer_open(node.wal, options.writer, &node.sleeping, &node.writer)
+    if status == OK:
+        status = snapshots_start(&node.snapshots, system_files(), node.path, node.report.boot << SNAPSHOT_NUMBER_BITS,
+                                 wake_reactor, node)
     if status != OK:
         return status
     status = watch(node, writer_event_fd(node.writer), &node.writer_source)
@@ -166,11 +173,11 @@ cdef int open_threads(Node* node, const NodeOptions* options) noexcept nogil:
     if status == OK:
         status = control_start(node, node.path, &node.control)
     if status == OK:
-        status = scrubber_start(&node.scrubber, node.wal, options.scrub_bytes_per_s, wake_for_scrub, node)
+        status = scrubber_start(&node.scrubber, node.wal, options.scrub_bytes_per_s, wake_reactor, node)
     return status
 
 
-cdef void wake_for_scrub(void* context) noexcept nogil:
+cdef void wake_reactor(void* context) noexcept nogil:
     reactor_wake(<Node*>context)
 
 
@@ -243,11 +250,13 @@ cdef void node_stop(Node* node) noexcept nogil:
     control_stop(node.control)       # while the reactor can still answer it
     node.control = NULL
     reactor_stop(node)
+    snapshots_stop(&node.snapshots)
     fail_commands(node)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], ERR_STOPPED)
         call_fail(node.groups[i], ERR_STOPPED)
         reads_fail(&node.groups[i].reads, ERR_STOPPED)
+        snapshotting_fail(node.groups[i], ERR_STOPPED)
         apply_stop(&node.groups[i].apply, ERR_STOPPED)
     if node.writer != NULL:
         writer_close(node.writer)
@@ -396,11 +405,13 @@ cdef HostedGroup* group_prepare(Node* node, group_t group, const char* name, int
         status[0] = restore_log(hosted, found)
         take_recovered(hosted, found)
     hosted.listening = has_peers and listens(node, found)
-    hosted.commit = hosted.log.first - 1
     if status[0] == OK:
-        status[0] = apply_open(&hosted.apply, group, node.wal, &hosted.intake, session, hosted.commit,
-                               APPLY_POOL_BYTES)
+        status[0] = apply_open(&hosted.apply, group, node.wal, &hosted.intake, session, 0, APPLY_POOL_BYTES)
         hosted.apply.repairable = has_peers
+    if status[0] == OK:
+        status[0] = group_take_snapshot(node, hosted, has_peers)
+    hosted.commit = max(hosted.log.first - 1, hosted.snapshot.index)
+    store_u64(&hosted.apply.commit, hosted.commit)
     if status[0] == OK:
         status[0] = proposals_open(&hosted.proposals, session)
     if status[0] != OK:

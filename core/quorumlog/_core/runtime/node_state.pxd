@@ -6,7 +6,7 @@ it through intakes, reads and commands; applying threads through `Apply` and `Re
 
 from quorumlog._core.base.atomics cimport atomic_ptr, atomic_u32, atomic_u64
 from quorumlog._core.base.bell cimport Notice
-from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport GROUPS_MAX, NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.explain cimport FINDINGS_MAX, Finding
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
@@ -18,6 +18,7 @@ from quorumlog._core.runtime.control cimport Control
 from quorumlog._core.runtime.intake cimport Intake
 from quorumlog._core.runtime.reads cimport Reads
 from quorumlog._core.runtime.scrubber cimport Scrubber
+from quorumlog._core.runtime.snapshots cimport Snapshots
 from quorumlog._core.runtime.threads cimport thread_t
 from quorumlog._core.runtime.transport cimport Source, Transport, TransportStatus
 from quorumlog._core.runtime.writer cimport Writer
@@ -51,6 +52,8 @@ cdef enum CommandKind:
     COMMAND_EXPLAIN = 5            # answer: GroupExplanation*
     COMMAND_SURVEY_NODE = 6        # answer: NodeSurvey*
     COMMAND_SURVEY_GROUP = 7       # answer: GroupSurvey*, with the position asked for
+    COMMAND_SNAPSHOT = 30          # answer: index_t*, of the snapshot that is durable then
+    COMMAND_SNAPSHOT_MADE = 31     # answer: SnapshotMade*, from whoever wrote it
 
 # A node that lost its directory comes back with this incarnation.
 cdef struct Readmission:
@@ -62,6 +65,11 @@ cdef struct GroupExplanation:
     GroupStatus status
     uint32_t count
     Finding findings[FINDINGS_MAX]
+
+# What became of the snapshot that a state machine was asked for.
+cdef struct SnapshotMade:
+    SnapshotId id
+    int status
 
 cdef enum ApplierKind:
     APPLIER_NONE = 1               # settled at commit, in the reactor
@@ -137,6 +145,15 @@ cdef struct HostedGroup:
     Asked asked[CALLS_MAX]
     uint64_t asked_last            # their numbers
     bint unsettled_failed          # receipts were failed; nothing more is expected
+    bint snapshots                 # the state machine can make them, or there is none
+    bint snapshot_due              # the protocol wants one
+    bint making                    # a snapshot is being made
+    Ticket* snapshot_tickets       # who waits for it
+    SnapshotId snapshot            # the newest one here, durable; index 0: none
+    index_t snapshot_needed        # at opening: the log begins behind it, and no snapshot here reaches it
+    SnapshotId piece_lost          # index != 0: there was no memory to store a piece
+    uint32_t snapshots_damaged     # found bad when it was opened, and removed
+    bint loading                   # what an installed one says is being read (no state machine)
 
 cdef struct NodeStatus:
     WalStatus wal
@@ -186,6 +203,7 @@ cdef struct Node:
     node_t peers[NODES_MAX]
     char peer_names[NODES_MAX][64]
     uint64_t scrub_faults
+    Snapshots snapshots
     HostedGroup* groups[GROUPS_MAX]
     uint32_t group_count
     Message* held                  # wait for their after_io; each owns its `batches` array

@@ -11,7 +11,7 @@ from quorumlog._core.base.clock cimport monotonic_ns
 from quorumlog._core.base.status cimport (
     ERR_AGAIN, ERR_IO, ERR_MEMORY, ERR_NO_SPACE, ERR_USAGE, OK)
 from quorumlog._core.base.types cimport GROUPS_MAX
-from quorumlog._core.engine.log cimport log_limit, log_relieve
+from quorumlog._core.engine.log cimport log_limit, log_pin, log_relieve
 from quorumlog._core.engine.protocol cimport (
     EVENT_MESSAGE, EVENT_REACHABLE, EVENT_READ, EVENT_UNREACHABLE, READ_BY_ROUND, Event, GroupStatus)
 from quorumlog._core.runtime.apply cimport RECENT_BYTES_MAX, apply_nothing
@@ -23,8 +23,8 @@ from quorumlog._core.runtime.dispatch cimport (
 from quorumlog._core.runtime.explaining cimport group_explain
 from quorumlog._core.runtime.node_state cimport (
     APPLIER_NONE, COMMAND_ADD_GROUP, COMMAND_EXPLAIN, COMMAND_GROUP_STATUS, COMMAND_NODE_STATUS, COMMAND_READMIT,
-    COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, COMMAND_TRANSFER, LOG_CACHE_BYTES, GroupExplanation, HostedGroup,
-    NodeStatus, Readmission, Ticket)
+    COMMAND_SNAPSHOT, COMMAND_SNAPSHOT_MADE, COMMAND_SURVEY_GROUP, COMMAND_SURVEY_NODE, COMMAND_TRANSFER,
+    LOG_CACHE_BYTES, GroupExplanation, HostedGroup, NodeStatus, Readmission, SnapshotMade, Ticket)
 from quorumlog._core.runtime.node cimport node_readmit
 from quorumlog._core.runtime.repair cimport repair_group, repair_scrubbed, repair_waits
 from quorumlog._core.runtime.scrubber cimport scrubber_waits
@@ -33,6 +33,9 @@ from quorumlog._core.runtime.proposals cimport (
     proposals_refused, proposals_rewind, proposals_turn, proposals_waiting)
 from quorumlog._core.runtime.reads cimport (
     Read, reads_asked, reads_deadline, reads_fail, reads_next)
+from quorumlog._core.runtime.snapshots cimport snapshots_answered
+from quorumlog._core.runtime.snapshotting cimport (
+    snapshotting_asked, snapshotting_fail, snapshotting_group, snapshotting_made, snapshotting_turn)
 from quorumlog._core.runtime.survey cimport GroupSurvey, NodeSurvey, survey_group, survey_node
 from quorumlog._core.runtime.threads cimport thread_join, thread_short_slice, thread_start
 from quorumlog._core.runtime.transport cimport (
@@ -103,6 +106,7 @@ cdef void reactor_fail(Node* node, int status) noexcept nogil:
     store_u32(&node.failure, <uint32_t>status)
     for i in range(node.group_count):
         proposals_fail(node.groups[i], status)
+        snapshotting_fail(node.groups[i], status)
         call_fail(node.groups[i], status)
     refuse_reads(node)
 
@@ -215,6 +219,7 @@ cdef int add_group(Node* node, HostedGroup* hosted) noexcept nogil:
     node.groups[node.group_count] = hosted
     node.group_count += 1
     share_caches(node)
+    log_pin(&hosted.log, hosted.commit + 1)
     hosted.protocol.status(hosted.state, &hosted.status)
     group_time(node, hosted)
     return OK
@@ -261,6 +266,11 @@ cdef void carry_out(Node* node, Ticket* ticket) noexcept nogil:
         status = add_group(node, hosted)
     elif ticket.kind == COMMAND_READMIT:
         status = node_readmit(node, <const Readmission*>ticket.answer)
+    elif ticket.kind == COMMAND_SNAPSHOT:
+        snapshotting_asked(node, hosted, ticket)
+        return                       # it is answered when there is one
+    elif ticket.kind == COMMAND_SNAPSHOT_MADE:
+        snapshotting_made(node, hosted, <const SnapshotMade*>ticket.answer)
     elif ticket.kind == COMMAND_TRANSFER:
         call_ask(node, hosted, ticket)
         return                       # which answers it, now or later
@@ -348,6 +358,8 @@ cdef bint run_groups(Node* node) noexcept nogil:
         if hosted.fetch_count:
             group_fetch(node, hosted)
             more = True
+        if hosted.snapshot_due or hosted.piece_lost.index or load_u64(&hosted.apply.restore):
+            snapshotting_group(node, hosted)
         if load_u64(&hosted.apply.faulty):
             more = repair_group(node, hosted) or more
         if hosted.applier == APPLIER_NONE:
@@ -388,7 +400,8 @@ cdef uint64_t next_deadline(Node* node) noexcept nogil:
 
 cdef bint anything_new(Node* node) noexcept nogil:
     cdef uint32_t i
-    if load_ptr(&node.commands) != NULL or load_u32(&node.stopping) or scrubber_waits(&node.scrubber):
+    if load_ptr(&node.commands) != NULL or load_u32(&node.stopping) or scrubber_waits(&node.scrubber) \
+            or snapshots_answered(&node.snapshots):
         return True
     for i in range(node.group_count):
         if proposals_waiting(node.groups[i]) or reads_asked(&node.groups[i].reads) \
@@ -437,6 +450,7 @@ cdef void* reactor_body(void* context) noexcept nogil:
     while not load_u32(&node.stopping):
         node.turns += 1
         busy = collect_writes(node)
+        busy = snapshotting_turn(node) or busy
         run_commands(node)
         if load_u32(&node.failure):
             refuse_reads(node)

@@ -7,12 +7,13 @@ from quorumlog._core.base.bytes cimport (
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.status cimport ERR_PEER, OK
-from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX
+from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MAX
 from quorumlog._core.engine.message cimport (
     FRAME_BYTES_MAX, MESSAGE_BATCHES_MAX, MESSAGE_FIELDS, PROTOCOL_RAFT, Message,
 )
 from quorumlog._core.storage.batch cimport (
-    IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, Batch, batch_parse_identity, offsets_bytes,
+    IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_SNAPSHOT, Batch, batch_parse_identity,
+    offsets_bytes,
 )
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -88,7 +89,7 @@ cdef bint protocol_known(uint32_t protocol) noexcept nogil:
 
 cdef bint kind_travels(uint8_t kind) noexcept nogil:
     """Only what a protocol replicates may come from outside, never a record of the log itself."""
-    return kind == KIND_ENTRIES or kind == KIND_BLANK or kind == KIND_MEMBERSHIP
+    return kind == KIND_ENTRIES or kind == KIND_BLANK or kind == KIND_MEMBERSHIP or kind == KIND_SNAPSHOT
 
 
 cdef int decode_identities(const uint8_t* head, const Message* message, FrameBodies* bodies) noexcept nogil:
@@ -101,9 +102,14 @@ cdef int decode_identities(const uint8_t* head, const Message* message, FrameBod
             return ERR_PEER
         if batch.group != message.group or not kind_travels(batch.kind):
             return ERR_PEER
-        if batch.count == 0 or batch.body_bytes > BATCH_BODY_BYTES_MAX or batch.body_bytes % 8 != 0:
+        if batch.body_bytes > BATCH_BODY_BYTES_MAX or batch.body_bytes % 8 != 0:
             return ERR_PEER
-        if batch.count > BATCH_BODY_BYTES_MAX or batch.body_bytes < offsets_bytes(batch.count):
+        if batch.kind == KIND_SNAPSHOT:
+            if batch.body_bytes > SNAPSHOT_PIECE_BYTES_MAX:
+                return ERR_PEER
+        elif batch.count == 0:
+            return ERR_PEER
+        elif batch.count > BATCH_BODY_BYTES_MAX or batch.body_bytes < offsets_bytes(batch.count):
             return ERR_PEER
         bodies.bytes[i] = batch.body_bytes
         bodies.total_bytes += batch.body_bytes      # at most 256 * 16 MiB: no overflow

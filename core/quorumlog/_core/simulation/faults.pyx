@@ -14,9 +14,9 @@ from quorumlog._core.simulation.fault_kinds cimport (
     PROFILE_CLOCKS,
 )
 from quorumlog._core.simulation.host cimport host_clock_ns, host_step
-from quorumlog._core.simulation.host_apply cimport host_compact
 from quorumlog._core.simulation.host_disk cimport host_plan
 from quorumlog._core.simulation.host_life cimport host_stop
+from quorumlog._core.simulation.host_snapshot cimport host_begin_snapshot
 from quorumlog._core.simulation.marks cimport (
     MARK_CLOCK_FROZE_LEADER, MARK_GARBAGE, MARK_HELD_LOST, MARK_LEADER_PAUSED, MARK_NAME_LOST, MARK_QUORUM_DOWN,
     MARK_REPLAYED, MARK_SECOND_CRASH, mark,
@@ -333,8 +333,7 @@ cdef bint take_due(World* world) noexcept nogil:
 cdef void carry_out(World* world, int kind, Host* host) noexcept nogil:
     cdef uint32_t i
     if kind == COMPACTION:
-        if host.up and host_compact(world, host):
-            host_plan(world, host)
+        host_begin_snapshot(world, host)
         return
     if kind == TRANSFER:
         transfer_somewhere(world)

@@ -14,9 +14,10 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_FLUSHED, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE, Event, GroupStatus,
 )
 from quorumlog._core.simulation.host_apply cimport host_answer_read, host_apply
+from quorumlog._core.simulation.host_snapshot cimport host_begin_snapshot, host_install, host_take_pieces
 from quorumlog._core.simulation.ledger cimport ledger_fail, ledger_flushed, ledger_sent, ledger_stepped, ledger_wrote
 from quorumlog._core.simulation.marks cimport (
-    MARK_CAMPAIGN_LOST, MARK_DEPOSED, MARK_DISK_STALLED, MARK_ELECTED, MARK_HANDED_OVER, MARK_HELD,
+    MARK_CAMPAIGN_LOST, MARK_COMPACTED, MARK_DEPOSED, MARK_DISK_STALLED, MARK_ELECTED, MARK_HANDED_OVER, MARK_HELD,
     MARK_PRE_CAMPAIGN_LOST, MARK_REFUSED, MARK_STEPPED_DOWN, MARK_TAIL_SETTLED, MARK_TRANSFER_GIVEN_UP, mark,
 )
 from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
@@ -25,12 +26,12 @@ from quorumlog._core.simulation.schedule cimport (
 )
 from quorumlog._core.simulation.stamped cimport stamped_client
 from quorumlog._core.simulation.trace cimport (
-    TRACE_COMMITTED, TRACE_FLUSHED, TRACE_ROLE, TRACE_SENT, TRACE_VOTED, TRACE_WROTE, TraceRecord, trace_add,
-    trace_note,
+    TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_ROLE, TRACE_SENT, TRACE_VOTED, TRACE_WROTE, TraceRecord,
+    trace_add, trace_note,
 )
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, OLD_FRAMES_MAX, Client, Host, Parcel, World
 from quorumlog._core.storage.batch cimport (
-    BATCH_STAMPED, Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body,
+    BATCH_STAMPED, KIND_COMPACT, Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body,
 )
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next
 
@@ -160,6 +161,10 @@ cdef void write_records(World* world, Host* host, wsn_t wsn_next) noexcept nogil
         wsn = wal_append(host.wal, out.writes[i])
         check2(wsn == wsn_next + i, b"Q-HOST-07 a step's writes get the WSNs it was told", wsn, wsn_next + i)
         ledger_wrote(world.ledger, host.number, out.writes[i], wsn)
+        if out.writes[i].kind == KIND_COMPACT:
+            world.compactions += 1
+            mark(world.marks, MARK_COMPACTED)
+            trace_note(&world.trace, world.now_ns, TRACE_COMPACTED, host.number, 0, 0, out.writes[i].first, 0, 0)
         if world.trace.on:
             trace_wrote(world, host, out.writes[i], wsn)
         batch_drop(out.writes[i])
@@ -312,11 +317,13 @@ cdef void look_at_change(World* world, Host* host, const GroupStatus* before) no
 cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     cdef Outbox* out = host.out
     cdef GroupStatus before
+    cdef bint snapshot_due
     cdef uint32_t i
     event.now_ns = host_clock_ns(world, host)
     event.wall_ns = world.now_ns + host.wall_offset_ns
     event.wsn_next = wal_next(host.wal)
     world.options.protocol.step(host.state, event, out)
+    host_install(world, host)
     write_records(world, host, event.wsn_next)
     send_messages(world, host)
     take_refusals(world, host)
@@ -324,6 +331,8 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     for i in range(out.read_count):
         host_answer_read(world, host, &out.reads[i], event.now_ns)
     host.deadline_ns = out.deadline_ns
+    host_take_pieces(world, host)
+    snapshot_due = out.snapshot_due
     outbox_clear(out)
     before.role = host.status.role
     before.term = host.status.term
@@ -340,6 +349,8 @@ cdef void host_step(World* world, Host* host, Event* event) noexcept nogil:
     ledger_stepped(world.ledger, host.number, &host.status, &host.log, wal_next(host.wal) - 1)
     if world.ledger.failure[0] == 0:
         host_apply(world, host)
+        if snapshot_due:
+            host_begin_snapshot(world, host)
     set_timer(world, host)
 
 

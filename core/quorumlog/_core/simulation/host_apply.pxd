@@ -13,8 +13,5 @@ cdef void host_acknowledge(World* world, Client* client, Host* host, uint64_t se
                            index_t last) noexcept nogil
 # A read that asks nobody but this state machine.
 cdef void host_look(World* world, Host* host, uint32_t operation) noexcept nogil
-# The state machine starts from its snapshot.
-cdef void host_restore_snapshot(World* world, Host* host) noexcept nogil
-# Snapshot, then drop the head of the log, as far as every node holds the entries durably (no snapshots
-# travel between nodes yet).  True if something was dropped.
-cdef bint host_compact(World* world, Host* host) noexcept nogil
+# The state machine and the sessions are as before the first entry.
+cdef void host_begin_afresh(World* world, Host* host) noexcept nogil

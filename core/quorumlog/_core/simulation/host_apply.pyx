@@ -9,38 +9,35 @@ from quorumlog._core.base.bytes cimport get_u64
 from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
-from quorumlog._core.base.types cimport index_t, term_t
-from quorumlog._core.engine.log cimport log_batch, log_compact, log_pin, log_term
+from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.outbox cimport ReadReady
 from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER
 from quorumlog._core.engine.clients cimport clients_time
 from quorumlog._core.engine.sessions cimport (
-    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, ADMIT_REPEATED, sessions_admit, sessions_decode, sessions_encode,
-    sessions_encoded_bytes, sessions_last, sessions_open,
+    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, ADMIT_REPEATED, sessions_admit, sessions_open,
 )
 from quorumlog._core.simulation.clients cimport client_gives_up
 from quorumlog._core.simulation.history cimport history_return
 from quorumlog._core.simulation.ledger cimport (
-    LEDGER_SESSIONS, Committed, Ledger, applied_step, ledger_acked, ledger_admitted, ledger_applied,
-    ledger_compacted, ledger_durable_at, ledger_fail, ledger_read, ledger_restored,
+    LEDGER_SESSIONS, applied_step, ledger_acked, ledger_admitted, ledger_applied, ledger_fail, ledger_read,
 )
 from quorumlog._core.simulation.marks cimport (
-    MARK_APPLIED_COLD, MARK_COMPACTED, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
+    MARK_APPLIED_COLD, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
     MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,
     MARK_SESSION_EXPIRED, mark,
 )
 from quorumlog._core.simulation.stamped cimport stamped_apply
-from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_COMPACTED, TRACE_SERVED, trace_note
+from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
 )
 from quorumlog._core.storage.batch cimport (
     BATCH_BEGINS, BATCH_STAMPED, KIND_ENTRIES, Batch, batch_drop, batch_keep, batch_last, batch_payload)
-from quorumlog._core.storage.wal cimport wal_compact, wal_read
+from quorumlog._core.storage.wal cimport wal_read
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memset
 
 
 cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:
@@ -133,11 +130,14 @@ cdef void apply_one(World* world, Host* host, Batch* batch) noexcept nogil:
         if not batch.flags & BATCH_STAMPED:
             answer_client(world, host, batch, admission)
     host.applied = batch_last(batch)
+    host.applied_term = batch.term
     ledger_applied(world.ledger, host.number, host.applied, host.applied_hash)
 
 
 cdef void host_apply(World* world, Host* host) noexcept nogil:
     cdef Batch* batch
+    if host.restore != 0:
+        return                         # nothing is applied, or answered, before the state is restored
     while host.applied < host.status.commit and world.ledger.failure[0] == 0:
         batch = batch_at(world, host, host.applied + 1)
         if batch == NULL:
@@ -215,80 +215,22 @@ cdef void host_answer_read(World* world, Host* host, const ReadReady* ready, uin
         return
     read.index = ready.index
     read.answered = True
-    if read.index <= host.applied:
+    if read.index <= host.applied and host.restore == 0:
         serve(world, host, read)
     else:
         mark(world.marks, MARK_READ_WAITED)
         host.reads_waiting += 1
 
 
-# Snapshots ------------------------------------------------------------------------------
+# Beginning --------------------------------------------------------------------------------
 
-cdef void host_restore_snapshot(World* world, Host* host) noexcept nogil:
-    cdef uint32_t i
+cdef void host_begin_afresh(World* world, Host* host) noexcept nogil:
     check(sessions_open(&host.sessions, world.options.sessions_max) == OK, b"Q-APPLY-01 there is memory for sessions")
-    host.applied = host.snapshot_index
-    host.applied_hash = host.snapshot_hash
+    host.applied = 0
+    host.applied_term = 0
+    host.applied_hash = 0
     host.reads_waiting = 0
-    memcpy(host.registers, host.snapshot_registers, sizeof(host.registers))
+    memset(host.registers, 0, sizeof(host.registers))
     if world.options.machine != NULL \
             and not world.options.machine.begin(world.options.machine.context, host.number):
         ledger_fail(world.ledger, b"the state machine could not be made", host.number, host.incarnation, 0)
-    if host.snapshot_sessions == NULL:
-        return
-    if sessions_decode(&host.sessions, host.snapshot_sessions, host.snapshot_sessions_bytes) != OK:
-        ledger_fail(world.ledger, b"the sessions of a snapshot can't be read", host.number, host.snapshot_index, 0)
-    for i in range(1, LEDGER_SESSIONS):
-        ledger_restored(world.ledger, host.number, i, sessions_last(&host.sessions, i))
-
-
-cdef void encode_sessions(Host* host) noexcept nogil:
-    free(host.snapshot_sessions)
-    host.snapshot_sessions_bytes = sessions_encoded_bytes(&host.sessions)
-    host.snapshot_sessions = <uint8_t*>malloc(host.snapshot_sessions_bytes)
-    check(host.snapshot_sessions != NULL, b"Q-APPLY-02 there is memory for a snapshot's sessions")
-    sessions_encode(&host.sessions, host.snapshot_sessions)
-
-
-cdef index_t durable_everywhere(const World* world, const Host* host) noexcept nogil:
-    """End of the longest committed prefix that all nodes hold durably and this one has applied; a node
-    that is out needs nothing any more."""
-    cdef const Ledger* ledger = world.ledger
-    cdef const Committed* committed
-    cdef index_t last = 0
-    cdef uint32_t i, node
-    for i in range(ledger.committed_count):
-        committed = &ledger.committed[i]
-        if committed.last < host.log.first:
-            continue
-        if committed.last > host.applied:
-            break
-        for node in range(world.options.node_count):
-            if not world.hosts[node].ended and not ledger_durable_at(ledger, node, committed):
-                return last
-        last = committed.last
-    return last
-
-
-cdef bint host_compact(World* world, Host* host) noexcept nogil:
-    cdef Ledger* ledger = world.ledger
-    cdef index_t first = durable_everywhere(world, host) + 1
-    cdef int status
-    cdef term_t before
-    if first <= host.log.first or first > min(host.log.flushed, host.status.commit) + 1:
-        return False
-    host.snapshot_index = host.applied
-    host.snapshot_hash = host.applied_hash
-    memcpy(host.snapshot_registers, host.registers, sizeof(host.registers))
-    encode_sessions(host)
-    check(log_term(&host.log, first - 1, &before) == OK, b"Q-APPLY-03 the term before the head is known")
-    status = wal_compact(host.wal, THE_GROUP, first, before)
-    if status != OK:
-        ledger_fail(ledger, b"compaction was refused", host.number, first, status)
-        return False
-    log_compact(&host.log, first)
-    ledger_compacted(ledger, host.number, first)
-    world.compactions += 1
-    mark(world.marks, MARK_COMPACTED)
-    trace_note(&world.trace, world.now_ns, TRACE_COMPACTED, host.number, 0, 0, first, 0, 0)
-    return True

@@ -4,7 +4,7 @@ from quorumlog._core.base.checks cimport check
 from quorumlog._core.base.prng cimport prng_below, prng_chance, prng_next
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_IO, OK
 from quorumlog._core.base.types cimport index_t, term_t, wsn_t
-from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_restore
+from quorumlog._core.engine.log cimport LogRun, log_close, log_open, log_pin, log_restore
 from quorumlog._core.engine.outbox cimport outbox_close, outbox_open
 from quorumlog._core.engine.protocol cimport EVENT_TIME, Event, GroupStatus
 from quorumlog._core.engine.sessions cimport sessions_close
@@ -13,13 +13,15 @@ from quorumlog._core.simulation.disk cimport (
 )
 from quorumlog._core.simulation.fault_kinds cimport FAULT_DRIFT, FAULT_RECOVERY_CRASH, LEVEL_OFF, LEVEL_RARE
 from quorumlog._core.simulation.host cimport host_clock_ns, host_step, parcel_drop
-from quorumlog._core.simulation.host_apply cimport host_restore_snapshot
+from quorumlog._core.simulation.host_apply cimport host_begin_afresh
+from quorumlog._core.simulation.host_snapshot cimport (
+    FOUND_CUT_SHORT, FOUND_NONE, Found, host_snapshot_open, host_snapshot_stop, host_take_snapshot)
 from quorumlog._core.simulation.ledger cimport (
     ledger_back, ledger_back_end, ledger_ended, ledger_fail, ledger_flushed, ledger_found,
 )
 from quorumlog._core.simulation.marks cimport (
-    MARK_DAMAGE_FOUND, MARK_DAMAGE_OUTLIVED, MARK_RECOVERY_CRASHED, MARK_RECOVERY_CRASHED_TWICE,
-    MARK_UNPROVED_TAIL, mark,
+    MARK_DAMAGE_FOUND, MARK_DAMAGE_OUTLIVED, MARK_INSTALL_REDONE, MARK_RECOVERY_CRASHED, MARK_RECOVERY_CRASHED_TWICE,
+    MARK_SNAPSHOT_NEEDED, MARK_UNPROVED_TAIL, mark,
 )
 from quorumlog._core.simulation.trace cimport (
     TRACE_NOT_STARTED, TRACE_OUT, TRACE_STARTED, TraceRecord, trace_add, trace_note,
@@ -73,6 +75,7 @@ cdef void host_create(World* world, uint32_t number) noexcept nogil:
     host.disk = disk_open(prng_next(&world.prng))
     host.clock_offset_ns = CLOCK_BASE_NS + prng_below(&world.prng, 1000000000)
     host.wall_offset_ns = CLOCK_BASE_NS
+    host_snapshot_open(host)
     if level != LEVEL_OFF:
         # Every clock, or one in two, up to 5 % too fast or slow.
         if level != LEVEL_RARE or prng_chance(&world.prng, 1, 2):
@@ -154,6 +157,12 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
         request.vote = group.vote
         request.unproved_last = group.unproved_last if group.unproved_last > group.last else 0
         request.unproved_term = group.unproved_term
+    request.snapshot = host.snapshot
+    request.snapshot_needed = host.snapshot_needed
+    request.snapshot_log_bytes = world.options.snapshot_log_bytes
+    request.retained_log_bytes = world.options.retained_log_bytes
+    request.snapshot_bytes_per_s = world.options.snapshot_bytes_per_s
+    request.piece_bytes = world.options.piece_bytes
     request.group = THE_GROUP
     request.self = host.id
     request.voter_count = world.options.node_count
@@ -223,6 +232,24 @@ cdef Recovery look_at_log(World* world, Host* host, const WalReport* report) noe
     return report_log(world, host, group)
 
 
+cdef Recovery look_at_snapshot(World* world, Host* host, const RecoveredGroup* group) noexcept nogil:
+    cdef index_t first = group.first if group != NULL else 1
+    cdef Found found = host_take_snapshot(world, host, first)
+    host.snapshot_needed = 0
+    if found == FOUND_CUT_SHORT:
+        return CUT_SHORT
+    if found == FOUND_NONE:
+        mark(world.marks, MARK_SNAPSHOT_NEEDED)
+        if world.options.node_count == 1:
+            give_up(world, host, b"the snapshot-*.qlsn before segment- offset 0 is damaged, and there are no peers")
+            return DAMAGED
+        host.snapshot_needed = first - 1
+    elif group != NULL and host.snapshot.index > 0 and term_of(group, host.snapshot.index) != host.snapshot.term \
+            and host.snapshot.index >= group.first:
+        mark(world.marks, MARK_INSTALL_REDONE)
+    return RECOVERED
+
+
 cdef void close_log(Host* host) noexcept nogil:
     """Nothing more reaches the disk, whatever closing does."""
     cdef uint32_t i
@@ -275,7 +302,12 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     check(host.pool != NULL and host.out != NULL, b"Q-LIFE-05 there is memory for a node")
     host.flushed = wal_flushed(host.wal)
     outcome = look_at_log(world, host, report)
+    host_begin_afresh(world, host)
+    if outcome == RECOVERED:
+        outcome = look_at_snapshot(world, host, recovered(report))
     if outcome != RECOVERED:
+        host_snapshot_stop(host)
+        sessions_close(&host.sessions)
         close_log(host)
         return outcome == DAMAGED or cut_short(world, host)
     host.recovery_crashes = 0
@@ -286,7 +318,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     check(wal_open_group(host.wal, THE_GROUP, b"simulated", MODE_SUFFIX, &wsn) == OK,
           b"Q-LIFE-06 the group opens under its name")
     open_protocol(world, host, recovered(report))
-    host_restore_snapshot(world, host)
+    log_pin(&host.log, host.applied + 1)
     wal_status(host.wal, &status)
     host.segments = <uint32_t>status.segments
     host.up = True
@@ -309,6 +341,7 @@ cdef void host_stop(World* world, Host* host) noexcept nogil:
     host.paused_until_ns = 0
     world.options.protocol.close(host.state)
     host.state = NULL
+    host_snapshot_stop(host)
     log_close(&host.log)
     sessions_close(&host.sessions)
     close_log(host)
@@ -322,5 +355,4 @@ cdef void host_stop(World* world, Host* host) noexcept nogil:
 cdef void host_destroy(World* world, Host* host) noexcept nogil:
     host_stop(world, host)
     free(host.held)
-    free(host.snapshot_sessions)
     disk_close(host.disk)

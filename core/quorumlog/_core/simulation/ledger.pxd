@@ -52,6 +52,7 @@ cdef struct Account:
     bint damaged               # something on its disk was destroyed, by the atlas
     wsn_t flushed
     index_t head               # first index kept after compaction
+    index_t snapshot           # of the newest durable snapshot
     term_t term                # in this life
     index_t commit
     uint8_t role
@@ -117,7 +118,11 @@ cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexce
 cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) noexcept nogil
 # It stopped for good while its log was read.
 cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil
-cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
+# Entries before `first` go, of which the last has this term; a snapshot that holds them is durable (or was, before
+# damage).
+cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil
+# The newest snapshot of `node` is of this index now, and durable.
+cdef void ledger_snapshot(Ledger* ledger, uint32_t node, index_t index, term_t term) noexcept nogil
 # The state machine of `node` is behind the batch that ends at `last`.
 cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil
 # It applies a session's batch (again from the start after `ledger_back`, or from a snapshot's state).

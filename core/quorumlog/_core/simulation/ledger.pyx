@@ -6,7 +6,7 @@ from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog, log_term
 from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER, GroupStatus
 from quorumlog._core.storage.batch cimport (
-    KIND_BLANK, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
+    KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
 )
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -186,7 +186,8 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
         committed = committed_at(ledger, entry.first)
         if entry.first < first:
             ledger_fail(ledger, b"a truncation splits a batch", node, first, entry.first)
-        if committed != NULL and committed.term == entry.term:
+        # (What a durable snapshot here holds may go with the rest of a log that it takes the place of.)
+        if committed != NULL and committed.term == entry.term and entry.last > account.snapshot:
             ledger_fail(ledger, b"a committed batch was truncated", node, entry.first, entry.term)
         account.kept_count -= 1
         account.truncated = True
@@ -200,19 +201,33 @@ cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t 
         keep(ledger, node, batch, wsn)
     elif batch.kind == KIND_TRUNCATE:
         truncate(ledger, node, batch.first)
+    elif batch.kind == KIND_COMPACT:
+        ledger_compacted(ledger, node, batch.first, batch.term)
 
 
-cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
+cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t term) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    cdef const Committed* committed = committed_at(ledger, first - 1)
     cdef uint32_t drop = 0
-    if first > account.commit + 1:
+    if committed == NULL or committed.last != first - 1:
         ledger_fail(ledger, b"what is not committed was compacted", node, first, account.commit)
+    elif committed.term != term:
+        ledger_fail(ledger, b"a compaction names another term than the last entry before it has", node, first, term)
+    elif account.snapshot < first - 1:
+        ledger_fail(ledger, b"the head of a log goes before a snapshot of it is durable", node, first, account.snapshot)
     while drop < account.kept_count and account.kept[drop].last < first:
         drop += 1
     if drop != 0:
         memmove(account.kept, &account.kept[drop], (account.kept_count - drop) * sizeof(Kept))
         account.kept_count -= drop
     account.head = max(account.head, first)
+
+
+cdef void ledger_snapshot(Ledger* ledger, uint32_t node, index_t index, term_t term) noexcept nogil:
+    cdef const Committed* committed = committed_at(ledger, index)
+    if committed == NULL or committed.last != index or committed.term != term:
+        ledger_fail(ledger, b"a snapshot holds what is not committed", node, index, term)
+    ledger.accounts[node].snapshot = index
 
 
 # --- what is promised -------------------------------------------------------------------
@@ -322,31 +337,40 @@ cdef bint ahead(const Kept* a, const Kept* b) noexcept nogil:
     return a.term > b.term or (a.term == b.term and a.last >= b.last)
 
 
-cdef const Kept* durable_end(const Account* account) noexcept nogil:
+cdef void log_end(const Ledger* ledger, const Account* account, bint durable, Kept* end) noexcept nogil:
+    """Its last batch, or the last one in its snapshot; all zeros: there is neither."""
+    cdef const Committed* committed
     cdef uint32_t count = account.kept_count
-    while count > 0 and account.kept[count - 1].wsn > account.flushed:
+    memset(end, 0, sizeof(Kept))
+    while durable and count > 0 and account.kept[count - 1].wsn > account.flushed:
         count -= 1
-    return &account.kept[count - 1] if count > 0 else NULL
+    if count > 0:
+        end[0] = account.kept[count - 1]
+    elif account.head > 1:
+        committed = committed_at(ledger, account.head - 1)
+        end.last = account.head - 1
+        end.term = committed.term if committed != NULL else 0
 
 
 cdef void check_nobody_else_could_win(Ledger* ledger, uint32_t node, const Kept* entry) noexcept nogil:
     """Leader completeness beforehand (Figure 8): no node that lacks a committed batch finds a quorum of logs
     that are not ahead of its own."""
     cdef const Account* account
-    cdef const Kept* end
+    cdef Kept own, end
     cdef const Kept* other
     cdef uint32_t k, j, votes
     for k in range(ledger.node_count):
         account = &ledger.accounts[k]
-        if account.kept_count == 0 or entry.first < account.head:
+        log_end(ledger, account, False, &own)
+        if own.last == 0 or entry.first < account.head:
             continue
         other = kept_at(account.kept, account.kept_count, entry.first)
         if other != NULL and other.term == entry.term:
             continue
         votes = 0
         for j in range(ledger.node_count):
-            end = durable_end(&ledger.accounts[j])
-            if end == NULL or ahead(&account.kept[account.kept_count - 1], end):
+            log_end(ledger, &ledger.accounts[j], True, &end)
+            if ahead(&own, &end):
                 votes += 1
         if 2 * votes > ledger.node_count:
             ledger_fail(ledger, b"committed, and yet a node without it could be elected", k, entry.first,

@@ -64,11 +64,22 @@ cdef enum Mark:
     MARK_HANDED_OVER = 47          # a leader deposed while it handed over
     MARK_TRANSFER_GIVEN_UP = 48
     MARK_DISK_STALLED = 49         # a leader gave up because of its disk
+    # Snapshots
+    MARK_SNAPSHOT_MADE = 50
+    MARK_SNAPSHOT_FAILED = 51
+    MARK_SNAPSHOT_INSTALLED = 52
+    MARK_SUFFIX_KEPT = 53          # an installed one that the log reached beyond
+    MARK_SNAPSHOT_RESTORED = 54
+    MARK_SNAPSHOT_CRASHED = 55     # within a job of the snapshot thread
+    MARK_SNAPSHOT_DAMAGED = 56
+    MARK_SNAPSHOT_NEEDED = 57      # a node that lost its own waits for a peer's
+    MARK_INSTALL_REDONE = 58       # an install cut short by a crash, at the start
+    MARK_PIECES_RESUMED = 59
     # Sessions
-    MARK_CLIENT_REPEATED = 50
-    MARK_CLIENT_EXPIRED = 51
-    MARK_SESSION_EXPIRED = 52      # a node's, for want of room
-    MARKS = 53
+    MARK_CLIENT_REPEATED = 60
+    MARK_CLIENT_EXPIRED = 61
+    MARK_SESSION_EXPIRED = 62      # a node's, for want of room
+    MARKS = 63
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -13,6 +13,7 @@ cdef enum OccurrenceKind:
     OCCURS_CLIENT = 8          # client `number` acts
     OCCURS_FAULT = 9           # something breaks or is mended
     OCCURS_REACHABLE = 10      # `node` hears whether its connection to peer `number` stands
+    OCCURS_SNAPSHOT = 11       # the snapshot thread of `node` does its next job
 
 cdef struct Occurrence:
     uint64_t at_ns

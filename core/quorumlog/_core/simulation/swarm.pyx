@@ -110,6 +110,17 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
         options.fault_ns = 200 * MILLISECOND
 
 
+cdef void draw_snapshots(WorldOptions* options, Prng* prng) noexcept nogil:
+    """Often by the log's growth, else as a chore; pieces so small that a transfer takes many."""
+    cdef uint64_t scale = 1 + options.payload_bytes_max // 256
+    options.snapshot_log_bytes = scale * (300 + prng_below(prng, 6000)) if prng_chance(prng, 2, 3) else 0
+    options.retained_log_bytes = prng_below(prng, 2000) if prng_chance(prng, 1, 4) else 0
+    options.snapshot_bytes_per_s = 20000 + prng_below(prng, 50000) if prng_chance(prng, 1, 3) else 0
+    options.chunk_bytes = <uint32_t>1 << (6 + prng_below(prng, 4))
+    options.piece_bytes = 8 * (16 + <uint32_t>prng_below(prng, 200))
+    options.state_bytes_max = 1 + <uint32_t>prng_below(prng, 1500)
+
+
 cdef void draw_clocks(WorldOptions* options, Prng* prng) noexcept nogil:
     """Leases rest on clocks that drift within a bound, neither stand still nor jump: where there are leases, that
     is so, and where it is not shows the profile for it."""
@@ -152,6 +163,7 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     options.election_timeout_ns = ELECTION_TIMEOUT_MS * <uint64_t>MILLISECOND
     draw_levels(options, &prng)
     draw_sizes(options, &prng)
+    draw_snapshots(options, &prng)
     if options.profile == PROFILE_REFERENCE:
         reference_sizes(options)
     elif options.profile == PROFILE_HOT:
@@ -172,4 +184,5 @@ cdef void draw_options(WorldOptions* options) noexcept nogil:
     draw_network(options, &prng)
     draw_disk(options, &prng)
     if options.machine != NULL:
+        options.snapshot_log_bytes = 0
         options.weight_compact = 0             # a user's machine has no snapshot to begin from

@@ -28,6 +28,8 @@ cdef enum TraceKind:
     TRACE_READ = 17            # operation `number`
     TRACE_SERVED = 18          # with value `a`
     TRACE_COMPACTED = 19       # the log begins at `a`
+    TRACE_SNAPSHOT = 20        # made, of index `a`
+    TRACE_INSTALLED = 21       # of index `a`
 
 cdef struct TraceRecord:
     uint64_t at_ns

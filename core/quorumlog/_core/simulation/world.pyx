@@ -19,13 +19,14 @@ from quorumlog._core.simulation.host_disk cimport (
     host_disk_done, host_disk_write, host_fetch, host_idle, host_plan,
 )
 from quorumlog._core.simulation.host_life cimport host_create, host_destroy, host_start
+from quorumlog._core.simulation.host_snapshot cimport host_snapshot_job
 from quorumlog._core.simulation.ledger cimport (
     ledger_close, ledger_committed_last, ledger_fail, ledger_open,
 )
 from quorumlog._core.simulation.network cimport Network
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_CLIENT, OCCURS_DELIVERY, OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_FAULT, OCCURS_FETCH,
-    OCCURS_IDLE, OCCURS_REACHABLE, OCCURS_START, OCCURS_TIME,
+    OCCURS_IDLE, OCCURS_REACHABLE, OCCURS_SNAPSHOT, OCCURS_START, OCCURS_TIME,
     Occurrence, schedule_add, schedule_close, schedule_next,
 )
 from quorumlog._core.simulation.marks cimport (
@@ -129,6 +130,8 @@ cdef void for_host(World* world, Host* host, const Occurrence* occurrence) noexc
         host_idle(world, host)
     elif occurrence.kind == OCCURS_FETCH:
         host_fetch(world, host, occurrence)
+    elif occurrence.kind == OCCURS_SNAPSHOT:
+        host_snapshot_job(world, host)
     else:
         check2(occurrence.kind == OCCURS_REACHABLE, b"Q-WORLD-01 there are so many kinds of occurrences",
                occurrence.kind, 0)
@@ -164,6 +167,8 @@ cdef void occur(World* world, const Occurrence* occurrence) noexcept nogil:
     if host.failing:
         # What it read is damaged: it starts again, and recovery says what is to be done.
         crash(world, host, False)
+    if host.crash_due != 0:
+        crash(world, host, host.crash_due == 2)
     if host.up:
         host_plan(world, host)
 

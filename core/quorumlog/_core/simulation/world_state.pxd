@@ -4,6 +4,7 @@
     network     what becomes of a message
     disk        what becomes of a write
     ledger      what must hold, after every event
+    host_snapshot   its snapshots
     host        one node: the real protocol over the real log over its virtual disk
     clients     who proposes and reads
     history     what clients did and saw
@@ -16,7 +17,7 @@
 """
 
 from quorumlog._core.base.prng cimport Prng
-from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport NODES_MAX, SnapshotId, group_t, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
@@ -31,9 +32,14 @@ from quorumlog._core.simulation.network cimport Network, NetworkOptions
 from quorumlog._core.simulation.schedule cimport Schedule
 from quorumlog._core.simulation.trace cimport Trace
 from quorumlog._core.storage.batch cimport Batch, BatchPool
+from quorumlog._core.storage.snapshot cimport SnapshotMeta, SnapshotReader
+from quorumlog._core.storage.snapshot_files cimport SnapshotInflow
 from quorumlog._core.storage.wal cimport Wal, WritePlan, WRITES_IN_FLIGHT_MAX
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    WAITS_FOR_SNAPSHOT = 0x7FFFFFFFFFFFFFFF    # Host.restore: one that is still to come
 
 cdef enum:
     CLIENTS_MAX = 8
@@ -60,6 +66,12 @@ cdef struct OpenRequest:
     node_t vote
     index_t unproved_last
     term_t unproved_term
+    SnapshotId snapshot
+    index_t snapshot_needed
+    uint64_t snapshot_log_bytes
+    uint64_t retained_log_bytes
+    uint64_t snapshot_bytes_per_s
+    uint32_t piece_bytes
     uint8_t priority
 
 ctypedef void* (*ProtocolOpen)(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil
@@ -100,6 +112,12 @@ cdef struct WorldOptions:
     uint64_t disk_max_ns
     uint64_t fault_ns                  # mean time between turns of faults; 0: none
     uint8_t level[FAULT_KINDS]         # FaultLevel
+    uint64_t snapshot_log_bytes
+    uint64_t retained_log_bytes
+    uint64_t snapshot_bytes_per_s
+    uint32_t chunk_bytes
+    uint32_t piece_bytes
+    uint32_t state_bytes_max           # of the state machine, beside its registers
     uint32_t weight_compact            # chores, not faults
     uint32_t weight_transfer
     uint32_t priorities                # of nodes: 0 to this
@@ -121,6 +139,27 @@ cdef struct Writing:
     WritePlan plan
     bint busy
     bint written
+
+cdef enum SnapshotJobKind:
+    JOB_MAKE = 1
+    JOB_READ = 2                       # a piece for a peer
+    JOB_STORE = 3                      # a piece of what comes in
+    JOB_RESTORE = 4
+
+cdef struct SnapshotJob:
+    int kind
+    int status
+    SnapshotId id
+    node_t peer
+    uint64_t offset
+    uint32_t size
+    bint last
+    Batch* batch
+    SnapshotMeta meta
+    uint8_t* records
+    uint8_t* state
+    uint64_t state_bytes
+    SnapshotJob* next
 
 cdef struct Host:
     uint32_t number            # 0-based
@@ -166,12 +205,18 @@ cdef struct Host:
     uint64_t registers[KEYS_MAX]
     uint32_t reads_waiting     # for the state machine
     Sessions sessions
-    # The state machine's snapshot, durable by assumption: what compaction stands on.
-    index_t snapshot_index
-    uint64_t snapshot_hash
-    uint64_t snapshot_registers[KEYS_MAX]
-    uint8_t* snapshot_sessions     # as they are encoded
-    uint64_t snapshot_sessions_bytes
+    term_t applied_term
+    # Snapshots (host_snapshot.pyx)
+    SnapshotId snapshot        # the newest one here; index 0: none
+    index_t snapshot_needed    # at the start: the log begins behind it, and no snapshot here reaches it
+    index_t restore            # != 0: nothing is applied before the state is restored from it
+    bint making
+    uint64_t snapshots         # written here, ever
+    SnapshotJob* first_job
+    SnapshotJob* last_job
+    SnapshotInflow inflow
+    SnapshotReader outflows[NODES_MAX]     # by peer
+    uint32_t crash_due         # after this event: 1 the process, 2 the power
 
 cdef struct Client:
     uint64_t session           # its number + 1, and CLIENTS_MAX more whenever it gives up

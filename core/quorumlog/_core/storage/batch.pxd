@@ -22,6 +22,7 @@ cdef enum RecordKind:
     KIND_CHECKPOINT = 8
     KIND_FOOTER = 9
     KIND_MEMBERSHIP = 10
+    KIND_SNAPSHOT = 12         # a piece of a snapshot's file, on the wire alone
 
 cdef enum IdentityFlag:
     BATCH_BEGINS = 1               # the first of its session: its sequence is one more than an index committed before
@@ -99,6 +100,10 @@ cdef inline uint64_t batch_memory_bytes(const Batch* batch) noexcept nogil:
 
 cdef inline index_t batch_last(const Batch* batch) noexcept nogil:
     return batch.first + batch.count - 1
+
+
+cdef inline bint kind_is_known(uint8_t kind) noexcept nogil:
+    return (KIND_ENTRIES <= kind and kind <= KIND_MEMBERSHIP) or kind == KIND_SNAPSHOT
 
 
 cdef inline uint32_t offsets_bytes(uint32_t count) noexcept nogil:

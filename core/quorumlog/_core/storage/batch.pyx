@@ -195,8 +195,7 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
 
 cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
-    check2(batch.kind >= KIND_ENTRIES and batch.kind <= KIND_MEMBERSHIP,
-           b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
+    check2(kind_is_known(batch.kind), b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
     check2(batch.flags == 0 or batch.kind == KIND_ENTRIES, b"Q-BATCH-07 only entries have flags", batch.kind,
            batch.flags)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
@@ -233,7 +232,7 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
         return ERR_CORRUPT
     if get_u16(identity + 6) != 0 and (kind != KIND_ENTRIES or get_u16(identity + 6) > BATCH_FLAGS):
         return ERR_CORRUPT
-    if kind < KIND_ENTRIES or kind > KIND_MEMBERSHIP:
+    if not kind_is_known(kind):
         return ERR_CORRUPT
     if body_bytes > BATCH_BODY_BYTES_MAX or (body_bytes & 7) != 0 or count > BATCH_ENTRIES_MAX:
         return ERR_CORRUPT

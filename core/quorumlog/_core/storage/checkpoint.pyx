@@ -15,8 +15,9 @@ from quorumlog._core.storage.groups cimport (checkpoint_group_sane, groups_add, 
 from quorumlog._core.storage.holes cimport holes_clear
 from quorumlog._core.storage.replay cimport (Track, cut_intact, ends_restart, forget_bad, newest_missing,
                                              replay_compact, track_of)
-from quorumlog._core.storage.runs cimport runs_assign, runs_clear
+from quorumlog._core.storage.runs cimport runs_assign, runs_clear, runs_hole_before
 from quorumlog._core.storage.state cimport GroupMark, WalGroup
+from quorumlog._core.storage.wal cimport MODE_SUFFIX
 
 from libc.string cimport memcpy, memset
 
@@ -101,7 +102,7 @@ cdef void adopt(Replay* replay, WalGroup* group, Track* track, const CheckpointG
             replay.status = ERR_MEMORY
 
 
-cdef void bound_damage(Replay* replay, Track* track, GroupMark* mark,
+cdef void bound_damage(Replay* replay, const WalGroup* group, Track* track, GroupMark* mark,
                        const CheckpointGroup* entry) noexcept nogil:
     """What replay has found of the log before, and what the checkpoint says there is."""
     cdef bint truncation_lost = mark.newest_wsn != entry.last_wsn and entry.truncated_wsn > mark.newest_wsn
@@ -110,7 +111,14 @@ cdef void bound_damage(Replay* replay, Track* track, GroupMark* mark,
     if mark.faulty_first != 0 and mark.faulty_first <= entry.last:
         faulty = mark.faulty_first
     replay_compact(track, mark, entry.first, entry.term_before_first)
-    if entry.first < mark.first:
+    if entry.first < mark.first and not replay.checkpointed and mark.last >= mark.first and group.mode == MODE_SUFFIX:
+        # The head of the directory is what is left of segments that were going together, and the one with the
+        # checkpoint is gone: a hole, which the compaction that let them go closes.  Else it is damage.
+        if runs_hole_before(&track.runs, entry.first) != OK:
+            replay.status = ERR_MEMORY
+        mark.first = entry.first
+        mark.term_before_first = entry.term_before_first
+    elif entry.first < mark.first:
         mark.first = entry.first
         mark.term_before_first = entry.term_before_first
         cut_intact(track, mark, entry.first - 1)
@@ -139,7 +147,7 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
     if not mark.live:
         adopt(replay, group, track, entry)
     else:
-        bound_damage(replay, track, mark, entry)
+        bound_damage(replay, group, track, mark, entry)
         found = mark[0]
         mark_decode(entry, mark)
         mark.last = found.last

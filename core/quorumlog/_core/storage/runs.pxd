@@ -18,6 +18,8 @@ cdef void runs_close(Runs* runs) noexcept nogil
 cdef void runs_clear(Runs* runs) noexcept nogil
 # Indexes first..last get `term`; `end` is the log's last index before.  ERR_MEMORY or OK.
 cdef int runs_assign(Runs* runs, index_t first, index_t last, term_t term, index_t end) noexcept nogil
+# A hole from `first` to before the first run.  ERR_MEMORY or OK.
+cdef int runs_hole_before(Runs* runs, index_t first) noexcept nogil
 cdef void runs_truncate(Runs* runs, index_t last) noexcept nogil       # drops what lies behind `last`
 cdef void runs_compact(Runs* runs, index_t first, index_t last) noexcept nogil
 cdef term_t runs_term(const Runs* runs, index_t index) noexcept nogil

@@ -100,6 +100,15 @@ cdef int runs_assign(Runs* runs, index_t first, index_t last, term_t term, index
     return OK
 
 
+cdef int runs_hole_before(Runs* runs, index_t first) noexcept nogil:
+    check2(runs.count > 0 and first < runs.runs[0].first, b"Q-RUNS-02 a hole before the first run lies before it",
+           <long long>first, runs.count)
+    if reserve(runs, runs.count + 1) != OK:
+        return ERR_MEMORY
+    insert(runs, 0, first, 0)
+    return OK
+
+
 cdef void runs_truncate(Runs* runs, index_t last) noexcept nogil:
     while runs.count > 0 and runs.runs[runs.count - 1].first > last:
         runs.count -= 1

@@ -28,3 +28,5 @@ cdef uint32_t spares_ready(Wal* wal) noexcept nogil
 cdef bint spares_can_wait(Wal* wal, uint64_t* seen_bytes) noexcept nogil
 # One step of preparing spares; see wal_prepare.
 cdef int spares_step(Wal* wal) noexcept nogil
+# What the log holds of a group's entries from `first` on, by the share of indexes: an estimate.  Any thread.
+cdef uint64_t segments_group_bytes(Wal* wal, group_t group, index_t first) noexcept nogil

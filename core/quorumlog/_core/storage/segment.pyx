@@ -391,3 +391,20 @@ cdef void segments_retire(Wal* wal) noexcept nogil:
         count = next_checkpoint(wal)
     if gone != 0:
         groups_expire(&wal.groups, gone)
+
+
+cdef uint64_t segments_group_bytes(Wal* wal, group_t group, index_t first) noexcept nogil:
+    cdef const SegmentGroup* summary
+    cdef uint64_t total = 0
+    cdef index_t begin
+    cdef uint32_t i, k
+    lock(&wal.state_mutex)
+    for i in range(wal.segment_count):
+        for k in range(wal.segments[i].summary_count):
+            summary = &wal.segments[i].summary[k]
+            if summary.group == group and summary.last >= first:
+                begin = max(summary.first, first)
+                total += <uint64_t>(<double>summary.bytes * <double>(summary.last - begin + 1)
+                                    / <double>(summary.last - summary.first + 1))
+    unlock(&wal.state_mutex)
+    return total

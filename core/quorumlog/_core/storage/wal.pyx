@@ -224,6 +224,9 @@ cdef wsn_t append(Wal* wal, Batch* batch) noexcept nogil:
         store_u32(&wal.poisoned, 1)        # no memory for one pointer: nothing can go on
         return 0
     batch.wsn = wal.next_wsn
+    if batch.kind == KIND_COMPACT:
+        group.compacted_wsn = batch.wsn
+        group.compacted_first = batch.first
     event_of(batch, &event)
     mark_advance(&group.appended, group.mode, &event)
     if group.holes.count > 0:
@@ -240,8 +243,8 @@ cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil:
 cdef wsn_t wal_append(Wal* wal, Batch* batch) noexcept nogil:
     cdef wsn_t wsn
     check2(batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP
-           or batch.kind == KIND_HARD_STATE or batch.kind == KIND_TRUNCATE,
-           b"Q-WAL-06 only batches, hard states and truncations are appended from outside", batch.kind, 0)
+           or batch.kind == KIND_HARD_STATE or batch.kind == KIND_TRUNCATE or batch.kind == KIND_COMPACT,
+           b"Q-WAL-06 the log's own kinds of records are not appended from outside", batch.kind, 0)
     check2(batch.kind != KIND_HARD_STATE or batch.body_bytes == 16,
            b"Q-WAL-07 a hard state has 16 bytes", batch.body_bytes, 0)
     check2(not kind_has_entries(batch.kind) or batch.term > 0,
@@ -356,9 +359,6 @@ cdef int wal_compact(Wal* wal, group_t group, index_t first, term_t term_before_
     elif first > known.appended.first:
         put_u64(body, term_before_first)
         status = append_own(wal, KIND_COMPACT, group, first, term_before_first, body, 8, &wsn)
-        if status == OK:
-            known.compacted_wsn = wsn
-            known.compacted_first = first
     unlock(&wal.state_mutex)
     return status
 
