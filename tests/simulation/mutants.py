@@ -30,6 +30,7 @@ class Mutant:
     area: str
     what: str
     tests: str = ""
+    protocol: str = "raft"
 
 
 HARD_CASES = "tests/transcripts/test_raft_hard_cases.py"
@@ -37,8 +38,14 @@ TAILS = "tests/transcripts/test_raft_tails.py"
 REPAIR = "tests/transcripts/test_raft_repair.py"
 TRANSFER = "tests/transcripts/test_raft_transfer.py"
 LEASES = "tests/transcripts/test_raft_leases.py"
+PAXOS_PLAYS = "tests/transcripts/test_paxos_plays.py"
 SNAPSHOTS = "tests/transcripts/test_raft_snapshots.py"
 ADMISSION = "tests/transcripts/test_raft_admission.py"
+
+
+def paxos(name: str, what: str) -> Mutant:
+    return Mutant(f"paxos-{name}", "paxos", what, PAXOS_PLAYS, "paxos")
+
 
 MUTANTS = (
     Mutant("commit-by-counting-alone", "raft", "an entry of an older term is committed by counting (A-R1)",
@@ -85,6 +92,27 @@ MUTANTS = (
     Mutant("vote-while-listening", "raft", "a readmitted node votes before it is admitted (A-R28)", ADMISSION),
     Mutant("acknowledge-while-listening", "raft", "and acknowledges (A-R28)", ADMISSION),
     Mutant("barrier-at-once", "raft", "a leader admits it before the barrier is committed (A-R28)", ADMISSION),
+    paxos("promise-not-saved", "a promise is not written down (A-P1)"),
+    paxos("speaks-before-saved", "messages of a ballot leave before its promise is flushed (A-P1)"),
+    paxos("accepted-before-flushed", "an accept is spoken of before it is flushed (A-P1)"),
+    paxos("ballot-again", "a ballot is used a second time after a restart (A-P2)"),
+    paxos("one-page-is-enough", "phase 1 reads the first page of an answer alone (A-P3)"),
+    paxos("proposes-anything", "phase 1 adopts nothing: no-ops where values were accepted (A-P3)"),
+    paxos("forgets-its-own-accepts", "a candidate doesn't count its own accepts as heard (A-P3)"),
+    paxos("adopts-the-last-heard", "phase 1 adopts the value heard last, not that of the highest ballot (A-P3)"),
+    paxos("leads-before-caught-up", "a leader proposes in slots that others call chosen"),
+    paxos("learns-any-ballot", "what was accepted in any ballot counts as the chosen value (A-P5)"),
+    paxos("chosen-by-one", "one acceptor is enough"),
+    paxos("own-accept-counts-at-once", "the leader's own accept counts before it is flushed"),
+    paxos("accepts-below-promise", "an acceptor takes what its promise forbids"),
+    paxos("accept-is-no-promise", "an accept of a higher ballot leaves the promise as it was (A-P6)"),
+    paxos("marks-too-much", "slots are marked as chosen that are only accepted"),
+    paxos("lost-accepts-stay-lost", "a lost accept message is never sent again"),
+    paxos("read-on-a-fresh-leader", "a read before all that phase 1 found is chosen (A-R13)"),
+    paxos("read-without-a-round", "a read without asking a quorum (A-R14)"),
+    paxos("read-joins-the-round", "a round begun before the read confirms it (A-R14)"),
+    Mutant("bad-accept-forgotten", "storage", "recovery forgets a bad accept below F (rule 4)",
+           "tests/storage/test_slots.py", "paxos"),
     Mutant("transfer-never-cleared", "raft", "a hand-over that fails is never given up (A-R16)", TRANSFER),
     Mutant("transfer-to-who-lags", "raft", "who lacks entries is told to take over (A-R16)", TRANSFER),
     Mutant("stalled-disk-leads", "raft", "a leader whose disk stands still leads on (hashicorp 503)", TRANSFER),
@@ -161,8 +189,8 @@ def by_simulation(mutant: Mutant) -> tuple[str, float]:
     cpu_seconds = 0.0
     for first in range(0, SEEDS, CHUNK):
         profile = "hot" if first // CHUNK % 2 else "swarm"
-        campaign = Campaign(first, CHUNK, profile=profile, environment={"QUORUMLOG_MUTANT": mutant.name},
-                            stop_at_failure=True)
+        campaign = Campaign(first, CHUNK, protocol=mutant.protocol, profile=profile,
+                            environment={"QUORUMLOG_MUTANT": mutant.name}, stop_at_failure=True)
         found: Verdict | None = None
         for verdict in campaign.results():
             if verdict.failure and (found is None or verdict.seed < found.seed):

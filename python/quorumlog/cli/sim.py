@@ -36,7 +36,7 @@ def seed_range(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 @click.command()
-@click.option("--protocol", default="raft", show_default=True, type=click.Choice(["raft"]))
+@click.option("--protocol", default="raft", show_default=True, type=click.Choice(["raft", "paxos"]))
 @click.option("--seeds", callback=seed_range, metavar="A:B", help="Many seeds on all cores: 0:1000, or a number.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="One seed, in this process.")
 @click.option("--profile", default="swarm", show_default=True, type=click.Choice(PROFILES))
@@ -65,7 +65,7 @@ def sim(
     if seeds is not None and seed is not None:
         raise click.UsageError("--seed or --seeds, not both")
     if seeds is None:
-        one_seed(1 if seed is None else seed, profile, nodes, only_json, trace_file, history_file)
+        one_seed(1 if seed is None else seed, protocol, profile, nodes, only_json, trace_file, history_file)
         return
     if trace_file or history_file:
         raise click.UsageError("--trace and --history are for one --seed")
@@ -75,20 +75,24 @@ def sim(
     many_seeds(campaign, only_json)
 
 
-def again(seed: int, profile: str, nodes: int) -> str:
+def again(seed: int, protocol: str, profile: str, nodes: int) -> str:
     """The one command that repeats a seed, with its trace."""
-    options = f" --profile {profile}" if profile != "swarm" else ""
+    options = f" --protocol {protocol}" if protocol != "raft" else ""
+    options += f" --profile {profile}" if profile != "swarm" else ""
     options += f" --nodes {nodes}" if nodes else ""
     return f"quorumlog sim --seed {seed}{options} --trace seed-{seed}.ndjson"
 
 
-def verdict(failures: list[tuple[int, str]], profile: str, nodes: int) -> str:
-    shown = [f"seed {seed}: {failure}\n  again: {again(seed, profile, nodes)}" for seed, failure in failures[:20]]
+def verdict(failures: list[tuple[int, str]], protocol: str, profile: str, nodes: int) -> str:
+    shown = [
+        f"seed {seed}: {failure}\n  again: {again(seed, protocol, profile, nodes)}" for seed, failure in failures[:20]
+    ]
     return "\n".join([*shown, *([f"and {len(failures) - 20} more"] if len(failures) > 20 else [])])
 
 
 def one_seed(
     seed: int,
+    protocol: str,
     profile: str,
     nodes: int,
     only_json: bool,
@@ -97,7 +101,8 @@ def one_seed(
 ) -> None:
     module = _simulation()
     told = module.run(
-        seed, profile=profile, nodes=nodes, trace=trace_file is not None, history=history_file is not None
+        seed, protocol=protocol, profile=profile, nodes=nodes, trace=trace_file is not None,
+        history=history_file is not None,
     )
     if trace_file is not None:
         for line in told.pop("trace"):
@@ -109,7 +114,7 @@ def one_seed(
     else:
         Console().print({key: told[key] for key in ONE})
     if told["failure"]:
-        raise click.ClickException(verdict([(seed, told["failure"])], profile, nodes))
+        raise click.ClickException(verdict([(seed, told["failure"])], protocol, profile, nodes))
 
 
 def many_seeds(campaign: Campaign, only_json: bool) -> None:
@@ -126,7 +131,7 @@ def many_seeds(campaign: Campaign, only_json: bool) -> None:
         Console().print(report)
     if campaign.failures:
         failures = [(v.seed, v.failure) for v in campaign.failures]
-        raise click.ClickException(verdict(failures, campaign.profile, campaign.nodes))
+        raise click.ClickException(verdict(failures, campaign.protocol, campaign.profile, campaign.nodes))
     if campaign.missing_marks:
         raise click.ClickException(
             f"{campaign.count} seeds, and nobody took these paths: {', '.join(campaign.missing_marks)}"

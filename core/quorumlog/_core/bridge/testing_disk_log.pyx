@@ -109,7 +109,7 @@ cdef class DiskLog:
                 "hard_state_damaged": bool(g.hard_state_damaged), "first": g.first,
                 "term_before_first": g.term_before_first, "last": g.last, "last_term": g.last_term,
                 "runs": tuple((g.runs[k].first, g.runs[k].term) for k in range(g.run_count)),
-                "unproved_last": g.unproved_last, "faulty": (g.faulty_first, g.faulty_last)}
+                "chosen": g.chosen, "unproved_last": g.unproved_last, "faulty": (g.faulty_first, g.faulty_last)}
         return found
 
     @property
@@ -138,9 +138,10 @@ cdef class DiskLog:
 
     # --- records: each gives its WSN
 
-    def open_group(self, uint64_t group, str name):
+    def open_group(self, uint64_t group, str name, int mode=1):
+        """Mode 2: a group of slots."""
         cdef uint64_t wsn = 0
-        status = wal_open_group(self.wal, group, name.encode(), 1, &wsn)
+        status = wal_open_group(self.wal, group, name.encode(), mode, &wsn)
         if status != OK:
             raise LogRefused(status, name)
         return wsn
@@ -152,6 +153,16 @@ cdef class DiskLog:
 
     def append(self, uint64_t group, uint64_t term, uint64_t first, payloads):
         return self.add(new_batch(self.pool, 1, group, term, first, payloads, b""))
+
+    def accept(self, uint64_t group, uint64_t round, uint64_t node, uint64_t slot, payloads):
+        cdef Batch* batch = new_batch(self.pool, 1, group, round, slot, payloads, b"")
+        batch.slot = 1
+        batch.ballot_node = node
+        batch_stamp(batch)
+        return self.add(batch)
+
+    def chosen(self, uint64_t group, uint64_t first):
+        return self.add(new_batch(self.pool, 15, group, 1, first, (), b""))
 
     def hard_state(self, uint64_t group, uint64_t term, uint64_t vote):
         return self.add(new_batch(self.pool, 3, group, term, 0, (), vote.to_bytes(8, "little") + bytes(8)))

@@ -4,6 +4,7 @@ from quorumlog._core.base.mutants cimport mutants_built
 from quorumlog._core.bridge.testing_disk cimport VirtualDisk
 from quorumlog._core.bridge.testing_machine cimport Machines
 from quorumlog._core.engine.log cimport GroupLog
+from quorumlog._core.protocols.paxos cimport PaxosOptions, paxos_open, paxos_protocol
 from quorumlog._core.protocols.raft cimport RaftOptions, raft_open, raft_protocol
 from quorumlog._core.simulation.disk cimport disk_clone
 from quorumlog._core.simulation.fault_kinds cimport FAULT_KINDS
@@ -57,8 +58,12 @@ MESSAGES = (
     "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
     "fetch", "fetch_reply", "barrier", "barrier_reply", "snapshot", "snapshot_reply", "", "", "", "timeout_now",
 )
+PAXOS_MESSAGES = (                      # from 47 on
+    "canvass", "canvass_reply", "prepare", "promise", "accept", "accepted", "reject", "heartbeat", "heartbeat_reply",
+    "chosen", "learn", "taught", "fetch", "fetch_reply", "read_index", "read_index_reply",
+)
 ROLES = ("", "follower", "pre-candidate", "candidate", "leader", "learner")
-KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 7: "compact", 10: "membership"}
+KINDS = {1: "entries", 2: "blank", 3: "hard_state", 4: "truncate", 7: "compact", 10: "membership", 15: "chosen"}
 
 assert len(FAULTS) == FAULT_KINDS and len(MARK_NAMES) == MARKS, "a name for each"
 
@@ -96,6 +101,31 @@ cdef void* open_raft(const OpenRequest* request, GroupLog* log, uint64_t now_ns)
     options.piece_bytes = request.piece_bytes
     options.priority = request.priority
     return raft_open(&options, log, now_ns)
+
+
+cdef void* open_paxos(const OpenRequest* request, GroupLog* log, uint64_t now_ns) noexcept nogil:
+    cdef PaxosOptions options
+    cdef uint32_t i
+    memset(&options, 0, sizeof(PaxosOptions))
+    options.group = request.group
+    options.self = request.self
+    options.voter_count = request.voter_count
+    for i in range(request.voter_count):
+        options.voters[i] = request.voters[i]
+    options.election_timeout_ns = request.election_timeout_ns
+    options.heartbeat_ns = request.heartbeat_ns
+    options.accept_bytes_max = request.append_bytes_max
+    options.uncommitted_bytes_max = UNCOMMITTED_BYTES_MAX
+    options.window_slots = request.window_slots
+    options.mark_slots = request.mark_slots
+    options.page_slots = request.page_slots
+    options.seed = request.seed
+    options.copies = request.copies
+    options.promised_round = request.hard_state_term
+    options.promised_node = request.vote
+    options.accepted = request.accepted
+    options.accepted_count = request.accepted_count
+    return paxos_open(&options, log, now_ns)
 
 
 # What a run has to say -------------------------------------------------------------------
@@ -191,7 +221,7 @@ cdef dict record_told(const TraceRecord* record):
         line["term"] = record.term
     if event in ("sent", "arrived"):
         line["to" if event == "sent" else "from"] = record.peer
-        line["message"] = MESSAGES[record.a]
+        line["message"] = PAXOS_MESSAGES[record.a - 47] if record.a >= 47 else MESSAGES[record.a]
         line["number"] = record.number
         line["copies" if event == "sent" else "again"] = record.b
     elif event == "role":
@@ -230,7 +260,8 @@ cdef list trace_of(const World* world):
 # Runs --------------------------------------------------------------------------------------
 
 def run(uint64_t seed, *, str profile="swarm", uint32_t nodes=0, uint64_t safety_ms=0, uint64_t healed_ms=0,
-        uint32_t progress=0, bint keep_disks=False, bint history=False, bint trace=False, Machines machines=None):
+        uint32_t progress=0, bint keep_disks=False, bint history=False, bint trace=False, Machines machines=None,
+        str protocol="raft"):
     """Runs one seed: `failure` is empty if all invariants held, and the healed phase got on.
 
     `keep_disks` adds the nodes' disks, as VirtualDisk; `history` what the clients did; `trace` all that
@@ -251,6 +282,9 @@ def run(uint64_t seed, *, str profile="swarm", uint32_t nodes=0, uint64_t safety
     draw_options(&options)
     options.open = open_raft
     options.protocol = raft_protocol()
+    if protocol == "paxos":
+        options.open = open_paxos
+        options.protocol = paxos_protocol()
     with nogil:
         world = world_open(&options)
         world_run(world)

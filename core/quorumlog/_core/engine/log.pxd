@@ -44,6 +44,7 @@ cdef struct GroupLog:
     uint64_t unflushed_head
     uint64_t unflushed_count
     uint64_t unflushed_mask
+    bint slots                     # of a Paxos group: chosen slots, see log_append_chosen
 
 
 cdef int log_open(GroupLog* log, group_t group, uint64_t cache_limit_bytes) noexcept nogil
@@ -53,6 +54,9 @@ cdef int log_restore(GroupLog* log, index_t first, term_t term_before_first, ind
                      const LogRun* runs, uint32_t run_count) noexcept nogil
 # `batch.first` is last + 1 (checked); keeps a reference; `wsn` is what its record will get.
 cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil
+# The same for the log of a Paxos group, whose indexes are slots: what is appended is chosen and flushed, and its
+# ballots may fall.  Terms are not kept: every index has term 1.
+cdef void log_append_chosen(GroupLog* log, Batch* batch) noexcept nogil
 # Drops everything from `first` on, which is the first index of a batch (checked where it is in memory).
 cdef void log_truncate(GroupLog* log, index_t first) noexcept nogil
 # `wsn` and all before it are durable; True if `flushed` moved.

@@ -22,6 +22,7 @@ cdef enum:
     CACHE_SLOTS_AT_OPEN = 64
     UNFLUSHED_AT_OPEN = 64
     RUNS_AT_OPEN = 16
+    SLOT_TERM = 1                  # in place of ballots, which needn't rise along a log of slots
 
 
 cdef int log_open(GroupLog* log, group_t group, uint64_t cache_limit_bytes) noexcept nogil:
@@ -98,6 +99,18 @@ cdef void log_append(GroupLog* log, Batch* batch, wsn_t wsn) noexcept nogil:
     log.last_term = batch.term
     log.appended_bytes += IDENTITY_BYTES + batch.body_bytes
     push_unflushed(log, wsn, log.last)
+    push_cache(log, batch)
+    evict(log)
+
+
+cdef void log_append_chosen(GroupLog* log, Batch* batch) noexcept nogil:
+    check2(log.slots and batch.slot, b"Q-LOG-31 slots go to a log of slots", batch.first, log.group)
+    check2(batch.first == log.last + 1, b"Q-LOG-32 a slot continues the log", batch.first, log.last)
+    if log.run_count == 0:
+        push_run(log, batch.first, SLOT_TERM)
+    log.last = batch.first
+    log.last_term = SLOT_TERM
+    log.flushed = log.last
     push_cache(log, batch)
     evict(log)
 

@@ -17,6 +17,7 @@ cdef enum:
 
 cdef enum ProtocolNumber:
     PROTOCOL_RAFT = 1
+    PROTOCOL_PAXOS = 2
 
 cdef struct Message:
     uint16_t kind

@@ -27,16 +27,16 @@ from quorumlog._core.simulation.trace cimport (
     TRACE_NOT_STARTED, TRACE_OUT, TRACE_STARTED, TraceRecord, trace_add, trace_note,
 )
 from quorumlog._core.simulation.world_state cimport STOP_BYTES, THE_GROUP, Host, OpenRequest, World
-from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last, pool_close, pool_open
+from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_keep, batch_last, pool_close, pool_open
 from quorumlog._core.storage.wal cimport (
-    MODE_SUFFIX, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, WalStatus, wal_close,
+    MODE_SLOT, RecoveredGroup, WRITES_IN_FLIGHT_MAX, WalOptions, WalReport, WalStatus, wal_close,
     wal_complete, wal_damage, wal_flushed, wal_open, wal_open_group, wal_prepare, wal_read, wal_status,
 )
 
 from libc.errno cimport EIO
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset, strstr
 
 cdef enum:
@@ -125,11 +125,16 @@ cdef Recovery report_log(World* world, Host* host, const RecoveredGroup* group) 
     if group.unproved_last > group.last:
         mark(world.marks, MARK_UNPROVED_TAIL)
     while index <= group.last:
+        if term_of(group, index) == 0 and group.mode == MODE_SLOT:
+            index += 1                 # a hole
+            continue
         status = wal_read(host.wal, THE_GROUP, index, host.pool, &batch)
         if status != OK:
             return unreadable(world, host, index, status)
         ledger_found(world.ledger, host.number, batch)
-        if term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
+        if group.mode == MODE_SLOT:
+            keep_accepted(host, group, batch)
+        elif term_of(group, batch.first) != batch.term or term_of(group, batch_last(batch)) != batch.term:
             ledger_fail(world.ledger, b"recovery names a term that its batch has not", host.number, batch.first,
                         term_of(group, batch.first))
         index = batch_last(batch) + 1
@@ -138,25 +143,75 @@ cdef Recovery report_log(World* world, Host* host, const RecoveredGroup* group) 
     return RECOVERED
 
 
+cdef void keep_accepted(Host* host, const RecoveredGroup* group, Batch* batch) noexcept nogil:
+    """For the protocol, which has to know what it accepted behind what it knows to be chosen."""
+    if batch.first <= group.chosen:
+        return
+    if host.accepted_count == host.accepted_capacity:
+        host.accepted_capacity = 2 * host.accepted_capacity + 64
+        host.accepted = <Batch**>realloc(host.accepted, host.accepted_capacity * sizeof(Batch*))
+        check(host.accepted != NULL, b"Q-LIFE-07 there is memory for what was accepted")
+    host.accepted[host.accepted_count] = batch_keep(batch)
+    host.accepted_count += 1
+
+
+cdef void forget_accepted(Host* host) noexcept nogil:
+    while host.accepted_count > 0:
+        host.accepted_count -= 1
+        batch_drop(host.accepted[host.accepted_count])
+
+
+cdef void restore_slots(World* world, Host* host, const RecoveredGroup* group, OpenRequest* request) noexcept nogil:
+    cdef LogRun run
+    cdef term_t before = 0
+    host.log.slots = True
+    request.copies = host.pool
+    # Small ones, so that windows fill, pages follow pages, and marks are written.
+    request.window_slots = 1 + <uint32_t>(world.options.seed % 24)
+    request.mark_slots = 1 + <uint32_t>(world.options.seed % 7)
+    request.page_slots = 1 + <uint32_t>(world.options.seed % 3)
+    if group == NULL:
+        return
+    run.first = group.first
+    run.term = 1
+    if group.first > 1:
+        before = 1
+    if log_restore(&host.log, group.first, before, group.chosen, &run, 1 if group.chosen >= group.first else 0) != OK:
+        ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first, group.chosen)
+    request.hard_state_term = group.hard_state_term
+    request.vote = group.vote
+    request.accepted = host.accepted
+    request.accepted_count = host.accepted_count
+
+
+cdef void restore_suffix(World* world, Host* host, const RecoveredGroup* group, OpenRequest* request) noexcept nogil:
+    cdef LogRun* runs
+    cdef uint32_t i
+    if group == NULL:
+        return
+    runs = <LogRun*>malloc((group.run_count + 1) * sizeof(LogRun))
+    check(runs != NULL, b"Q-LIFE-03 there is memory for term runs")
+    for i in range(group.run_count):
+        runs[i].first = group.runs[i].first
+        runs[i].term = group.runs[i].term
+    if log_restore(&host.log, group.first, group.term_before_first, group.last, runs, group.run_count) != OK:
+        ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first, group.last)
+    free(runs)
+    request.hard_state_term = group.hard_state_term
+    request.vote = group.vote
+    request.unproved_last = group.unproved_last if group.unproved_last > group.last else 0
+    request.unproved_term = group.unproved_term
+
+
 cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) noexcept nogil:
     cdef OpenRequest request
-    cdef LogRun* runs
     cdef uint32_t i
     memset(&request, 0, sizeof(OpenRequest))
     check(log_open(&host.log, THE_GROUP, world.options.cache_bytes) == OK, b"Q-LIFE-02 there is memory for a log")
-    if group != NULL:
-        runs = <LogRun*>malloc((group.run_count + 1) * sizeof(LogRun))
-        check(runs != NULL, b"Q-LIFE-03 there is memory for term runs")
-        for i in range(group.run_count):
-            runs[i].first = group.runs[i].first
-            runs[i].term = group.runs[i].term
-        if log_restore(&host.log, group.first, group.term_before_first, group.last, runs, group.run_count) != OK:
-            ledger_fail(world.ledger, b"recovery names a log that can't be", host.number, group.first, group.last)
-        free(runs)
-        request.hard_state_term = group.hard_state_term
-        request.vote = group.vote
-        request.unproved_last = group.unproved_last if group.unproved_last > group.last else 0
-        request.unproved_term = group.unproved_term
+    if world.options.protocol.mode == MODE_SLOT:
+        restore_slots(world, host, group, &request)
+    else:
+        restore_suffix(world, host, group, &request)
     request.snapshot = host.snapshot
     request.snapshot_needed = host.snapshot_needed
     request.snapshot_log_bytes = world.options.snapshot_log_bytes
@@ -178,6 +233,7 @@ cdef void open_protocol(World* world, Host* host, const RecoveredGroup* group) n
     memset(&host.status, 0, sizeof(GroupStatus))
     host.status.unproved_last = request.unproved_last
     host.state = world.options.open(&request, &host.log, host_clock_ns(world, host))
+    forget_accepted(host)
     check(host.state != NULL, b"Q-LIFE-04 the protocol opens")
 
 
@@ -306,6 +362,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
     if outcome == RECOVERED:
         outcome = look_at_snapshot(world, host, recovered(report))
     if outcome != RECOVERED:
+        forget_accepted(host)
         host_snapshot_stop(host)
         sessions_close(&host.sessions)
         close_log(host)
@@ -315,7 +372,7 @@ cdef bint host_start(World* world, Host* host) noexcept nogil:
         mark(world.marks, MARK_DAMAGE_OUTLIVED)
     # Only now: what the life before had not flushed must not count as flushed by this one's numbers.
     ledger_flushed(world.ledger, host.number, host.flushed)
-    check(wal_open_group(host.wal, THE_GROUP, b"simulated", MODE_SUFFIX, &wsn) == OK,
+    check(wal_open_group(host.wal, THE_GROUP, b"simulated", world.options.protocol.mode, &wsn) == OK,
           b"Q-LIFE-06 the group opens under its name")
     open_protocol(world, host, recovered(report))
     log_pin(&host.log, host.applied + 1)
@@ -355,4 +412,5 @@ cdef void host_stop(World* world, Host* host) noexcept nogil:
 cdef void host_destroy(World* world, Host* host) noexcept nogil:
     host_stop(world, host)
     free(host.held)
+    free(host.accepted)
     disk_close(host.disk)

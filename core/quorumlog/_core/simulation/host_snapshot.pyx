@@ -29,6 +29,7 @@ from quorumlog._core.storage.snapshot cimport (
 from quorumlog._core.storage.snapshot_files cimport (
     SnapshotList, inflow_add, inflow_close, inflow_finish, inflow_open, snapshots_clean, snapshots_drop,
     snapshots_drop_older, snapshots_list)
+from quorumlog._core.storage.wal cimport MODE_SLOT
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -116,8 +117,8 @@ cdef bint host_begin_snapshot(World* world, Host* host) noexcept nogil:
     cdef uint64_t sessions_bytes
     cdef uint32_t i
     if not host.up or host.making or host.restore != 0 or host.applied <= host.snapshot.index \
-            or world.options.machine != NULL:
-        return False
+            or world.options.machine != NULL or world.options.protocol.mode == MODE_SLOT:
+        return False               # a group of slots has none yet
     host.making = True
     job = job_new(world, host, JOB_MAKE, &host.snapshot)
     sessions_bytes = sessions_encoded_bytes(&host.sessions)

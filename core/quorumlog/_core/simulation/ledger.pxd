@@ -8,6 +8,7 @@ sentence goes into `failure` and the run ends, so that a test can name the seed.
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.protocol cimport GroupStatus
+from quorumlog._core.simulation.slot_account cimport SlotLedger
 from quorumlog._core.storage.batch cimport Batch
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -95,9 +96,10 @@ cdef struct Ledger:
     uint64_t truncations               # of batches, for what must have happened in a campaign
     uint64_t truncations_long          # of three or more at once
     uint64_t old_term_commits          # an earlier term's batch, committed by one of the own term
+    SlotLedger* slots                  # of a Paxos group, which keeps no log of terms; else NULL
 
 
-cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil
+cdef Ledger* ledger_open(uint32_t node_count, bint slots) noexcept nogil
 cdef void ledger_close(Ledger* ledger) noexcept nogil
 cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
                       uint64_t b) noexcept nogil

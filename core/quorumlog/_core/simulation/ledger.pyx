@@ -5,6 +5,10 @@ from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
 from quorumlog._core.engine.log cimport GroupLog, log_term
 from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER, GroupStatus
+from quorumlog._core.simulation.ledger_committed cimport committed_at, new_committed
+from quorumlog._core.simulation.ledger_slots cimport (
+    slots_back, slots_back_end, slots_close, slots_compacted, slots_durable_at, slots_ended, slots_flushed,
+    slots_found, slots_open, slots_stepped, slots_wrote)
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
 )
@@ -38,7 +42,7 @@ cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint6
                  <unsigned long long>a, <unsigned long long>b)
 
 
-cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
+cdef Ledger* ledger_open(uint32_t node_count, bint slots) noexcept nogil:
     cdef Ledger* ledger = <Ledger*>calloc(1, sizeof(Ledger))
     cdef uint32_t i
     check(ledger != NULL, b"Q-LEDGER-01 there is memory for the ledger")
@@ -50,6 +54,8 @@ cdef Ledger* ledger_open(uint32_t node_count) noexcept nogil:
           b"Q-LEDGER-02 there is memory for the ledger")
     for i in range(node_count):
         ledger.accounts[i].head = 1
+    if slots:
+        ledger.slots = slots_open()
     return ledger
 
 
@@ -58,6 +64,7 @@ cdef void ledger_close(Ledger* ledger) noexcept nogil:
     for i in range(ledger.node_count):
         free(ledger.accounts[i].kept)
         free(ledger.accounts[i].before)
+    slots_close(ledger.slots)
     free(ledger.leader_of_term)
     free(ledger.issued)
     free(ledger.committed)
@@ -87,21 +94,6 @@ cdef const Kept* kept_at(const Kept* kept, uint32_t count, index_t index) noexce
         else:
             high = middle
     return &kept[low] if low < count and kept[low].first <= index else NULL
-
-
-cdef Committed* committed_at(const Ledger* ledger, index_t index) noexcept nogil:
-    cdef uint32_t low = 0
-    cdef uint32_t high = ledger.committed_count
-    cdef uint32_t middle
-    while low < high:
-        middle = (low + high) // 2
-        if ledger.committed[middle].last < index:
-            low = middle + 1
-        else:
-            high = middle
-    if low < ledger.committed_count and ledger.committed[low].first <= index:
-        return &ledger.committed[low]
-    return NULL
 
 
 # --- what is written --------------------------------------------------------------------
@@ -197,7 +189,9 @@ cdef void truncate(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
 
 
 cdef void ledger_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil:
-    if batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
+    if ledger.slots != NULL:
+        slots_wrote(ledger, node, batch, wsn)
+    elif batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP:
         keep(ledger, node, batch, wsn)
     elif batch.kind == KIND_TRUNCATE:
         truncate(ledger, node, batch.first)
@@ -209,6 +203,9 @@ cdef void ledger_compacted(Ledger* ledger, uint32_t node, index_t first, term_t 
     cdef Account* account = &ledger.accounts[node]
     cdef const Committed* committed = committed_at(ledger, first - 1)
     cdef uint32_t drop = 0
+    if ledger.slots != NULL:
+        slots_compacted(ledger, node, first)
+        return
     if committed == NULL or committed.last != first - 1:
         ledger_fail(ledger, b"what is not committed was compacted", node, first, account.commit)
     elif committed.term != term:
@@ -245,11 +242,16 @@ cdef void ledger_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogi
     if wsn < account.flushed:
         ledger_fail(ledger, b"flushed moved back", node, wsn, account.flushed)
     account.flushed = wsn
+    if ledger.slots != NULL:
+        slots_flushed(ledger, node, wsn)
+        return
     promise(account)
 
 
 cdef void ledger_sent(Ledger* ledger, uint32_t node, term_t term) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        return                         # a promise is public as soon as it is durable
     if term > account.promised_term:
         account.promised_term = term
         account.promised_vote = 0
@@ -326,6 +328,8 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
 cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil:
     cdef const Account* account = &ledger.accounts[node]
     cdef const Kept* entry
+    if ledger.slots != NULL:
+        return slots_durable_at(ledger, node, committed)
     if committed.first < account.head:
         return True
     entry = kept_at(account.kept, account.kept_count, committed.first)
@@ -387,19 +391,12 @@ cdef void commit_new(Ledger* ledger, uint32_t node, const Kept* entry, term_t se
     check_nobody_else_could_win(ledger, node, entry)
     if entry.term < seen_term:
         ledger.old_term_commits += 1
-    if ledger.committed_count == ledger.committed_capacity:
-        ledger.committed_capacity = 2 * ledger.committed_capacity + 256
-        ledger.committed = <Committed*>realloc(ledger.committed,
-                                               ledger.committed_capacity * sizeof(Committed))
-        check(ledger.committed != NULL, b"Q-LEDGER-06 there is memory for what is committed")
-    committed = &ledger.committed[ledger.committed_count]
+    committed = new_committed(ledger)
     committed.first = entry.first
     committed.last = entry.last
     committed.term = entry.term
     committed.content = entry.content
     committed.seen_term = seen_term
-    committed.applied_hash = 0         # not known before a state machine gets there
-    ledger.committed_count += 1
 
 
 cdef void check_commit(Ledger* ledger, uint32_t node, const GroupStatus* status) noexcept nogil:
@@ -443,6 +440,9 @@ cdef void check_flushed(Ledger* ledger, uint32_t node, const GroupStatus* status
 cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, const GroupLog* log,
                          wsn_t wsn_last) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        slots_stepped(ledger, node, status, wsn_last)
+        return
     if status.term < account.term:
         ledger_fail(ledger, b"the term moved back", node, status.term, account.term)
     if status.last != kept_last(account):
@@ -461,6 +461,10 @@ cdef void ledger_stepped(Ledger* ledger, uint32_t node, const GroupStatus* statu
 
 cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
+    if ledger.slots != NULL:
+        slots_back(ledger, node, term, vote, first)
+        return
     check_vote(ledger, node, term, vote)
     if first > account.head:
         ledger_fail(ledger, b"recovery lost the head of a log", node, first, account.head)
@@ -480,10 +484,12 @@ cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, i
     account.vote_term = term
     account.vote = vote
     account.vote_wsn = 0
-    memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
 
 
 cdef void ledger_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil:
+    if ledger.slots != NULL:
+        slots_found(ledger, node, batch)
+        return
     if issued_place(ledger, batch.first, batch.term).first == 0:
         ledger_fail(ledger, b"recovery found what nobody issued", node, batch.first, batch.term)
     keep(ledger, node, batch, 0)
@@ -494,6 +500,9 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) 
     cdef Account* account = &ledger.accounts[node]
     cdef const Kept* now
     cdef uint32_t i
+    if ledger.slots != NULL:
+        slots_back_end(ledger, node)
+        return
     for i in range(account.before_count):
         if account.before[i].wsn > account.flushed or account.before[i].first < account.head:
             continue
@@ -512,6 +521,8 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last) 
 cdef void ledger_ended(Ledger* ledger, uint32_t node) noexcept nogil:
     """What it had acknowledged counts as it was: the rest of its disk is intact."""
     cdef Account* account = &ledger.accounts[node]
+    if ledger.slots != NULL:
+        slots_ended(ledger, node)
     if account.before == NULL:
         return
     free(account.kept)

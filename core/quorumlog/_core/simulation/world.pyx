@@ -37,6 +37,7 @@ from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, OLD_FRAMES_MAX, WINDOW_MAX, Host, Parcel, World, WorldOptions,
 )
 from quorumlog._core.storage.batch cimport pool_close, pool_open
+from quorumlog._core.storage.wal cimport MODE_SLOT
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -251,7 +252,7 @@ cdef World* world_open(const WorldOptions* options) noexcept nogil:
     prng_seed(&world.prng, options.seed)
     world.network.options = options.network
     world.network.node_count = options.node_count
-    world.ledger = ledger_open(options.node_count)
+    world.ledger = ledger_open(options.node_count, options.protocol.mode == MODE_SLOT)
     world.wire = pool_open(WIRE_BYTES)
     world.now_ns = 1000000
     world.hash = options.seed

@@ -66,6 +66,13 @@ cdef struct OpenRequest:
     node_t vote
     index_t unproved_last
     term_t unproved_term
+    # A Paxos group's: see protocols/paxos.pxd
+    Batch** accepted
+    uint32_t accepted_count
+    BatchPool* copies
+    uint32_t window_slots
+    uint32_t mark_slots
+    uint32_t page_slots
     SnapshotId snapshot
     index_t snapshot_needed
     uint64_t snapshot_log_bytes
@@ -196,6 +203,9 @@ cdef struct Host:
     uint32_t recovery_crashes  # in a row
     uint32_t second_crash      # to come once it is back: 1 the process, 2 the power; 0: none
     uint32_t segments          # as of the last look
+    Batch** accepted           # of a Paxos group, while it opens
+    uint32_t accepted_count
+    uint32_t accepted_capacity
     Parcel** held
     uint32_t held_count
     uint32_t held_capacity

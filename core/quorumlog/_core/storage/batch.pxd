@@ -23,11 +23,12 @@ cdef enum RecordKind:
     KIND_FOOTER = 9
     KIND_MEMBERSHIP = 10
     KIND_SNAPSHOT = 12         # a piece of a snapshot's file, on the wire alone
+    KIND_CHOSEN = 15           # slots before `first` are chosen, with the values that lie there (Paxos)
 
 cdef enum IdentityFlag:
-    BATCH_BEGINS = 1               # the first of its session: its sequence is one more than an index committed before
-    BATCH_STAMPED = 2              # its last entry is the stamp of a client's session (engine/clients)
-    BATCH_FLAGS = 3                # all of them
+    BATCH_BEGINS = 2               # the first of its session: its sequence is one more than an index committed before
+    BATCH_STAMPED = 4              # its last entry is the stamp of a client's session (engine/clients)
+    BATCH_FLAGS = 6                # both
 
 cdef enum:
     IDENTITY_BYTES = 80
@@ -47,6 +48,7 @@ cdef struct Batch:
     uint8_t stamped                # identity holds the encoded header of the fields below
     uint16_t flags                 # IdentityFlag, of entries
     uint8_t repair                 # its record mends one that is there already (docs/format.md 6.1)
+    uint8_t slot                   # `first` is a slot: it takes one index, however many entries it has
     group_t group
     term_t term
     node_t ballot_node
@@ -98,12 +100,17 @@ cdef inline uint64_t batch_memory_bytes(const Batch* batch) noexcept nogil:
     return sizeof(Batch) + batch.capacity_bytes
 
 
+cdef inline uint32_t batch_span(const Batch* batch) noexcept nogil:
+    """How many indexes of its group's log it takes."""
+    return 1 if batch.slot and batch.count > 0 else batch.count
+
+
 cdef inline index_t batch_last(const Batch* batch) noexcept nogil:
-    return batch.first + batch.count - 1
+    return batch.first + batch_span(batch) - 1
 
 
 cdef inline bint kind_is_known(uint8_t kind) noexcept nogil:
-    return (KIND_ENTRIES <= kind and kind <= KIND_MEMBERSHIP) or kind == KIND_SNAPSHOT
+    return (KIND_ENTRIES <= kind and kind <= KIND_MEMBERSHIP) or kind == KIND_SNAPSHOT or kind == KIND_CHOSEN
 
 
 cdef inline uint32_t offsets_bytes(uint32_t count) noexcept nogil:

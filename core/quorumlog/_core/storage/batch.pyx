@@ -25,6 +25,7 @@ cdef enum:
     SMALLEST_CLASS_BYTES = 64
     KEPT_CLASSES = 12              # bodies up to 128 KiB are kept for reuse
     NO_CLASS = 255
+    IDENTITY_SLOT = 1              # flag: `first` is a slot
     IDENTITY_VERSION = 1
 
 
@@ -185,6 +186,7 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
     copy.ballot_node = batch.ballot_node
     copy.first = batch.first
     copy.count = batch.count
+    copy.slot = batch.slot
     copy.session = batch.session
     copy.sequence = batch.sequence
     copy.leader_time_ns = batch.leader_time_ns
@@ -202,7 +204,7 @@ cdef void batch_stamp(Batch* batch) noexcept nogil:
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
     p[5] = batch.kind
-    put_u16(p + 6, batch.flags)
+    put_u16(p + 6, batch.flags | (IDENTITY_SLOT if batch.slot else 0))
     put_u64(p + 8, batch.group)
     put_u64(p + 16, batch.term)
     put_u64(p + 24, batch.ballot_node)
@@ -224,13 +226,14 @@ cdef bint is_entries(uint8_t kind) noexcept nogil:
 
 cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept nogil:
     cdef uint8_t kind = identity[5]
+    cdef uint16_t flags = get_u16(identity + 6)
     cdef uint32_t count = get_u32(identity + 40)
     cdef uint32_t body_bytes = get_u32(identity + 44)
     if get_u32(identity) != crc32c(0, identity + 4, IDENTITY_BYTES - 4):
         return ERR_CORRUPT
     if identity[4] != IDENTITY_VERSION or get_u32(identity + 76) != 0:
         return ERR_CORRUPT
-    if get_u16(identity + 6) != 0 and (kind != KIND_ENTRIES or get_u16(identity + 6) > BATCH_FLAGS):
+    if flags & ~<uint32_t>(IDENTITY_SLOT | BATCH_FLAGS) or (flags & BATCH_FLAGS and kind != KIND_ENTRIES):
         return ERR_CORRUPT
     if not kind_is_known(kind):
         return ERR_CORRUPT
@@ -245,12 +248,13 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     elif count != 0:
         return ERR_CORRUPT
     batch.kind = kind
-    batch.flags = get_u16(identity + 6)
+    batch.flags = flags & BATCH_FLAGS
     batch.group = get_u64(identity + 8)
     batch.term = get_u64(identity + 16)
     batch.ballot_node = get_u64(identity + 24)
     batch.first = get_u64(identity + 32)
     batch.count = count
+    batch.slot = (get_u16(identity + 6) & IDENTITY_SLOT) != 0
     batch.body_bytes = body_bytes
     batch.session = get_u64(identity + 48)
     batch.sequence = get_u64(identity + 56)

@@ -15,9 +15,10 @@ from quorumlog._core.storage.groups cimport (checkpoint_group_sane, groups_add, 
 from quorumlog._core.storage.holes cimport holes_clear
 from quorumlog._core.storage.replay cimport (Track, cut_intact, ends_restart, forget_bad, newest_missing,
                                              replay_compact, track_of)
+from quorumlog._core.storage.replay_slots cimport slots_judged, slots_resync
 from quorumlog._core.storage.runs cimport runs_assign, runs_clear, runs_hole_before
 from quorumlog._core.storage.state cimport GroupMark, WalGroup
-from quorumlog._core.storage.wal cimport MODE_SUFFIX
+from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
 from libc.string cimport memcpy, memset
 
@@ -144,7 +145,9 @@ cdef void bound_damage(Replay* replay, const WalGroup* group, Track* track, Grou
 cdef void resync(Replay* replay, WalGroup* group, Track* track, const CheckpointGroup* entry) noexcept nogil:
     cdef GroupMark* mark = &group.appended
     cdef GroupMark found
-    if not mark.live:
+    if entry.mode == MODE_SLOT:
+        slots_resync(replay, track, mark, entry)
+    elif not mark.live:
         adopt(replay, group, track, entry)
     else:
         bound_damage(replay, group, track, mark, entry)
@@ -176,7 +179,8 @@ cdef void resync(Replay* replay, WalGroup* group, Track* track, const Checkpoint
     track.unnamed = False              # the recovery that wrote this has judged the loss of its open record
 
 
-cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, wsn_t wsn) noexcept nogil:
+cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, wsn_t wsn,
+                            uint64_t boot) noexcept nogil:
     cdef uint64_t at = CHECKPOINT_HEADER_BYTES
     cdef CheckpointGroup entry
     cdef WalGroup* group
@@ -198,6 +202,8 @@ cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, 
         track = track_of(replay, group)
         track.group = entry.group
         track.listed_by = replay.checkpoints
+        if boot != replay.boot:
+            slots_judged(track, get_u64(body + 8))
         resync(replay, group, track, &entry)
         group.mode = entry.mode
         group.name_bytes = entry.name_bytes
@@ -219,6 +225,7 @@ cdef bint checkpoint_replay(Replay* replay, const uint8_t* body, uint64_t size, 
             group.appended.live = False
             group.dropped_wsn = wsn if wsn > 0 else 1
     replay.missing_count = 0
+    replay.boot = boot
     if get_u64(body) > replay.highest + 1 or not replay.started:
         replay.highest = get_u64(body) - 1
     replay.started = True

@@ -11,7 +11,8 @@ from quorumlog._core.base.bytes cimport get_u32
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport (ERR_COMPACTED, ERR_CORRUPT, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK)
 from quorumlog._core.base.types cimport wsn_t
-from quorumlog._core.storage.batch cimport batch_drop, batch_new, batch_parse_identity, batch_verify_body
+from quorumlog._core.storage.batch cimport (
+    batch_drop, batch_new, batch_parse_identity, batch_span, batch_verify_body)
 from quorumlog._core.storage.files cimport FILE_READ
 from quorumlog._core.storage.format cimport (PLACEMENT_BYTES, RECORD_COPY, RECORD_HEADER_BYTES, RECORD_MAGIC,
                                              RECORD_MOVED, FooterEntry, Placement, kind_has_entries,
@@ -167,12 +168,15 @@ cdef int load_scanned(Wal* wal, ColdSegment* cold) noexcept nogil:
     return status
 
 
-cdef int load(Wal* wal, ColdSegment* cold) noexcept nogil:
+cdef int load(Wal* wal, ColdSegment* cold, bint trusted) noexcept nogil:
+    """A footer that recovery doesn't trust may list records that were torn: they are no records."""
     cdef FooterEntry* entries = NULL
     cdef uint32_t count = 0
     cdef wsn_t wsn = 0
     cdef uint64_t boot = 0
-    cdef int status = footer_load(wal.files, wal.path, cold.id, &entries, &count, &wsn, &boot)
+    cdef int status = ERR_NOT_FOUND
+    if trusted:
+        status = footer_load(wal.files, wal.path, cold.id, &entries, &count, &wsn, &boot)
     if status == ERR_NOT_FOUND:
         return load_scanned(wal, cold)
     if status == OK:
@@ -207,7 +211,7 @@ cdef int open_cold(Wal* wal, uint64_t id, ColdSegment** out) noexcept nogil:
 
 
 cdef int fetch_index(Wal* wal, uint64_t id, const FooterEntry* copied, uint32_t copied_count, bint in_memory,
-                     ColdSegment** out) noexcept nogil:
+                     bint trusted, ColdSegment** out) noexcept nogil:
     """The cached segment, brought up to date: `copied` are its newest entries while it is in memory."""
     cdef ColdSegment* cold = cached(wal, id)
     cdef void* memory
@@ -217,7 +221,7 @@ cdef int fetch_index(Wal* wal, uint64_t id, const FooterEntry* copied, uint32_t 
         if status != OK:
             return status
         if not in_memory:
-            status = load(wal, cold)
+            status = load(wal, cold, trusted)
     wal.cold.clock += 1
     cold.used = wal.cold.clock
     if status == OK and copied_count > 0:
@@ -294,6 +298,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
     cdef FooterEntry* copied = NULL
     cdef uint32_t copied_count = 0
     cdef bint in_memory = False
+    cdef bint trusted = False
     cdef uint32_t i, k
     cdef int status = OK
     lock(&wal.state_mutex)
@@ -314,6 +319,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
         upper[0] = segment.id
         cold = cached(wal, segment.id)
         in_memory = segment.entries != NULL
+        trusted = segment.footer_done
         if cold != NULL and not in_memory and cold.entries_seen > 0:
             forget(wal, cold)          # made from a part of its entries: the footer has them all now
             cold = NULL
@@ -328,7 +334,7 @@ cdef int locate(Wal* wal, group_t group, index_t index, bint moved, uint64_t* up
     unlock(&wal.state_mutex)
     if status != OK or upper[0] == 0:
         return ERR_NOT_FOUND if status == OK else status
-    status = fetch_index(wal, upper[0], copied, copied_count, in_memory, &cold)
+    status = fetch_index(wal, upper[0], copied, copied_count, in_memory, trusted, &cold)
     free(copied)
     if status != OK:
         return status
@@ -363,7 +369,7 @@ cdef int within_log(Wal* wal, group_t group, index_t index) noexcept nogil:
         for i in range(wal.pending_count):
             batch = wal.pending[(wal.pending_head + i) & wal.pending_mask]
             if batch.group == group and kind_has_entries(batch.kind) and batch.first <= index \
-                    and index - batch.first < batch.count:
+                    and index - batch.first < batch_span(batch):
                 status = ERR_NOT_FOUND         # its live record is not even written
                 break
     unlock(&wal.state_mutex)
@@ -389,7 +395,7 @@ cdef int read_verified(Wal* wal, ColdSegment* cold, const IndexEntry* entry, gro
     if batch == NULL:
         return ERR_MEMORY
     if batch_parse_identity(batch, head + PLACEMENT_BYTES) != OK or batch.body_bytes != body_bytes \
-            or batch.group != group or index < batch.first or index - batch.first >= batch.count:
+            or batch.group != group or index < batch.first or index - batch.first >= batch_span(batch):
         batch_drop(batch)
         return ERR_CORRUPT
     got = wal.files.read(wal.files.self, cold.fd, batch.body, body_bytes, entry.offset + RECORD_HEADER_BYTES)

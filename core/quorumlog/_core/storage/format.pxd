@@ -8,7 +8,7 @@ offsets are tested against the document.
 from quorumlog._core.base.bytes cimport get_u32, put_u32, round_up
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.types cimport BLOCK_BYTES, group_t, index_t, term_t, wsn_t
-from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP,
+from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_CHOSEN, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP,
                                             KIND_TRUNCATE)
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -138,10 +138,10 @@ cdef inline bint kind_has_entries(uint8_t kind) noexcept nogil:
 
 cdef inline index_t listed_last(uint8_t kind, index_t first, uint32_t count) noexcept nogil:
     """What a list entry says of a record: the log's last index behind a batch or a
-    truncation, the last index dropped by a compaction."""
+    truncation, the last index dropped by a compaction, the last slot chosen."""
     if kind_has_entries(kind):
         return first + count - 1
-    if kind == KIND_TRUNCATE or kind == KIND_COMPACT:
+    if kind == KIND_TRUNCATE or kind == KIND_COMPACT or kind == KIND_CHOSEN:
         return first - 1
     return 0
 

@@ -3,8 +3,8 @@
 from quorumlog._core.base.bytes cimport get_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
-from quorumlog._core.storage.batch cimport (KIND_COMPACT, KIND_DROP, KIND_HARD_STATE, KIND_MEMBERSHIP,
-                                            KIND_OPEN, KIND_TRUNCATE)
+from quorumlog._core.storage.batch cimport (KIND_CHOSEN, KIND_COMPACT, KIND_DROP, KIND_HARD_STATE, KIND_MEMBERSHIP,
+                                            KIND_OPEN, KIND_TRUNCATE, batch_span)
 from quorumlog._core.storage.format cimport (
     CHECKPOINT_HARD_STATE_DAMAGED, CHECKPOINT_LISTENING, STANDING_LISTENING, kind_has_entries)
 from quorumlog._core.storage.holes cimport (
@@ -130,6 +130,7 @@ cdef void compact(GroupMark* mark, const Event* event) noexcept nogil:
     check2(event.first >= mark.first, b"Q-GROUPS-03 a compaction moves the head forwards", <long long>event.first,
            <long long>mark.first)
     mark.first = event.first
+    mark.chosen = max(mark.chosen, event.first - 1)
     mark.term_before_first = event.term
     if mark.last < mark.first - 1:
         mark.last = mark.first - 1
@@ -161,6 +162,8 @@ cdef void mark_advance(GroupMark* mark, uint8_t mode, const Event* event) noexce
         truncate(mark, event)
     elif event.kind == KIND_COMPACT:
         compact(mark, event)
+    elif event.kind == KIND_CHOSEN:
+        mark.chosen = max(mark.chosen, event.first - 1)
     elif kind_has_entries(event.kind):
         check(event.count > 0, b"Q-GROUPS-04 a batch has entries")
         if event.repair:
@@ -190,7 +193,7 @@ cdef void event_of(const Batch* batch, Event* event) noexcept nogil:
     event.group = batch.group
     event.wsn = batch.wsn
     event.first = batch.first
-    event.count = batch.count
+    event.count = batch_span(batch)
     event.term = batch.term
     event.repair = batch.repair != 0
     if batch.kind == KIND_HARD_STATE:
@@ -223,7 +226,7 @@ cdef void mark_encode(const WalGroup* group, const GroupMark* mark, CheckpointGr
     out.membership_index = mark.membership_index
     out.faulty_first = mark.faulty_first
     out.faulty_last = mark.faulty_last
-    out.unproved_last = mark.unproved_last
+    out.unproved_last = mark.unproved_last if group.mode == MODE_SUFFIX else mark.chosen
     out.unproved_term = mark.unproved_term
     out.mode = group.mode
     out.flags = (CHECKPOINT_HARD_STATE_DAMAGED if mark.hard_state_damaged else 0) \
@@ -245,7 +248,8 @@ cdef void mark_decode(const CheckpointGroup* entry, GroupMark* mark) noexcept no
     mark.membership_index = entry.membership_index
     mark.faulty_first = entry.faulty_first
     mark.faulty_last = entry.faulty_last
-    mark.unproved_last = entry.unproved_last
+    mark.unproved_last = entry.unproved_last if entry.mode == MODE_SUFFIX else 0
+    mark.chosen = entry.unproved_last if entry.mode == MODE_SLOT else 0
     mark.unproved_term = entry.unproved_term
     mark.hard_state_damaged = (entry.flags & CHECKPOINT_HARD_STATE_DAMAGED) != 0
     mark.listening = (entry.flags & CHECKPOINT_LISTENING) != 0
@@ -260,7 +264,6 @@ cdef bint checkpoint_group_sane(const CheckpointGroup* entry) noexcept nogil:
         return False
     if entry.faulty_last > limit or entry.unproved_last > limit or entry.faulty_first > limit:
         return False
-    if entry.faulty_first != 0 and (entry.faulty_first <= entry.last
-                                    or entry.faulty_last < entry.faulty_first):
+    if entry.faulty_first != 0 and entry.faulty_last < entry.faulty_first:
         return False
-    return True
+    return entry.mode == MODE_SLOT or entry.faulty_first == 0 or entry.faulty_first > entry.last

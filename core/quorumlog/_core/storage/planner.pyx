@@ -13,7 +13,7 @@ from quorumlog._core.base.status cimport ERR_AGAIN, ERR_MEMORY, OK
 from quorumlog._core.base.types cimport BLOCK_BYTES, wsn_t
 from quorumlog._core.storage.batch cimport (IDENTITY_BYTES, KIND_CHECKPOINT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_OPEN, Batch, batch_drop, batch_keep,
-                                            batch_stamp)
+                                            batch_span, batch_stamp)
 from quorumlog._core.storage.checkpoint cimport checkpoint_build, checkpoint_bytes
 from quorumlog._core.storage.files cimport iovec
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_CHECKPOINT,
@@ -218,7 +218,7 @@ cdef int note_record(Segment* segment, const Batch* batch, uint64_t offset, uint
     entry.wsn = batch.wsn
     entry.first = batch.first
     entry.term = batch.term
-    entry.count = batch.count
+    entry.count = batch_span(batch)
     entry.offset = <uint32_t>offset
     entry.length = RECORD_HEADER_BYTES + batch.body_bytes
     entry.kind = batch.kind
@@ -246,7 +246,7 @@ cdef int put_group(Wal* wal, Layout* layout, uint8_t kind, Batch** batches, uint
     for i in range(count):
         entries[i].group = batches[i].group
         entries[i].wsn = batches[i].wsn
-        entries[i].last = listed_last(batches[i].kind, batches[i].first, batches[i].count)
+        entries[i].last = listed_last(batches[i].kind, batches[i].first, batch_span(batches[i]))
         entries[i].term = batches[i].term
         entries[i].offset = <uint32_t>at
         entries[i].length_kind = (RECORD_HEADER_BYTES + batches[i].body_bytes) \

@@ -25,7 +25,7 @@ from quorumlog._core.storage.scan cimport (ITEM_BAD, ITEM_VALID, RECORD_VALID, I
                                            scan_read, segment_path)
 from quorumlog._core.storage.segment cimport segment_add, segment_summarise, status_of
 from quorumlog._core.storage.state cimport (PATH_BYTES_MAX, SPARES_MAX, GroupMark, Segment, WalGroup)
-from quorumlog._core.storage.wal cimport RecoveredGroup
+from quorumlog._core.storage.wal cimport MODE_SLOT, RecoveredGroup
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
@@ -264,7 +264,7 @@ cdef int replay_footer_entry(Replay* replay, Files* files, int fd, uint64_t id, 
             bad[0] = True
     if entry.kind == KIND_CHECKPOINT:
         if not bad[0] and not checkpoint_replay(replay, item.body, item.length - RECORD_HEADER_BYTES,
-                                                entry.wsn):
+                                                entry.wsn, item.boot):
             bad[0] = True
         free(memory)
         return OK
@@ -342,7 +342,7 @@ cdef int replay_scanned(Wal* wal, Replay* replay, WalReport* report, Segment* se
         item = &scan.items[i]
         if item.event.kind == KIND_CHECKPOINT:
             if item.state != ITEM_VALID or not checkpoint_replay(
-                    replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn):
+                    replay, item.body, item.length - RECORD_HEADER_BYTES, item.event.wsn, item.boot):
                 note_damage(wal, report, segment.id, item.offset)
             else:
                 segment.checkpoint_done = True
@@ -427,6 +427,7 @@ cdef void report_group(RecoveredGroup* out, const WalGroup* group, Track* track)
     out.holes = group.holes.holes
     out.hole_count = group.holes.count
     out.listening = mark.listening
+    out.chosen = mark.chosen if group.mode == MODE_SLOT else 0
     out.boundless = mark.faulty_first != 0 or mark.hard_state_damaged
     out.unproved_last = mark.unproved_last
     out.unproved_term = mark.unproved_term

@@ -11,6 +11,12 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef enum:
     MISSING_MAX = 1024
     ENDS_MAX = 32
+    BAD_SLOTS_MAX = 64
+
+# A bad record of a slot group, until something says that it doesn't matter.
+cdef struct BadSlot:
+    index_t slot
+    wsn_t wsn
 
 # What replay remembers of a group beside its mark.
 cdef struct Track:
@@ -25,6 +31,8 @@ cdef struct Track:
     bint severed                   # an unknown record of it is lost: nothing behind counts as intact
     bint severed_proved            # ... and it was flushed
     uint32_t listed_by             # ordinal of the newest checkpoint that lists it
+    BadSlot bad_slots[BAD_SLOTS_MAX]
+    uint32_t bad_slot_count
 
 cdef struct Replay:
     GroupTable* table
@@ -41,6 +49,7 @@ cdef struct Replay:
     uint32_t unproved_records
     uint64_t records
     bint bad_beyond_proof          # something above F was not accepted
+    uint64_t boot                  # of the newest checkpoint replayed
     index_t hole_first             # of the hole that the newest item made; 0: it made none
     index_t hole_last
     int status

@@ -8,7 +8,7 @@ lengthen these, a truncation shortens them.  docs/format.md 6 is the rule.
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_MEMORY, OK
 from quorumlog._core.base.types cimport BATCH_ENTRIES_MAX, index_t, term_t
-from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
+from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_CHOSEN, KIND_COMPACT, KIND_DROP, KIND_FOOTER,
                                             KIND_HARD_STATE, KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE)
 from quorumlog._core.storage.format cimport RECORD_MOVED, RECORD_REPAIR, kind_has_entries
 from quorumlog._core.storage.groups cimport (groups_add, groups_find, mark_end, mark_open)
@@ -18,6 +18,7 @@ from quorumlog._core.storage.runs cimport (runs_assign, runs_clear, runs_close, 
                                            runs_hole, runs_term, runs_truncate)
 from quorumlog._core.storage.scan cimport ITEM_VALID
 from quorumlog._core.storage.state cimport GROUP_TABLE, GroupMark, WalGroup
+from quorumlog._core.storage.replay_slots cimport slots_compacted, slots_entries, slots_finish, slots_moved
 from quorumlog._core.storage.wal cimport MODE_SLOT, MODE_SUFFIX
 
 from libc.stdint cimport uint8_t
@@ -280,23 +281,19 @@ cdef void replay_entries(Replay* replay, WalGroup* group, Track* track, const It
     cdef GroupMark* mark = &group.appended
     cdef index_t end = mark_end(mark)
     cdef index_t first = item.event.first
+    if group.mode == MODE_SLOT:
+        slots_entries(replay, track, mark, item)
+        return
     if item.flags & RECORD_REPAIR:
         replay_repair(replay, track, mark, item)
         return
     if item.state != ITEM_VALID:
-        if group.mode == MODE_SUFFIX and place_is_known(replay, track, mark, item):
+        if place_is_known(replay, track, mark, item):
             make_hole(replay, track, mark, item)
             return
         # The list gives the end alone; it began where the log ended.
         extend_bad(replay, track, mark, end + 1 if item.last > end else item.last, item.last,
                    item.event.term, item.event.wsn)
-        return
-    if group.mode == MODE_SLOT and not track.severed and first >= mark.first:
-        if runs_assign(&track.runs, first, item.last, item.event.term, mark.last) != OK:
-            replay.status = ERR_MEMORY
-        if item.last >= mark.last:
-            mark.last = item.last
-            mark.last_term = item.event.term
         return
     if track.severed or end > mark.last or first != mark.last + 1:
         extend_bad(replay, track, mark, first, item.last, item.event.term, item.event.wsn)
@@ -331,6 +328,7 @@ cdef void replay_open_record(Replay* replay, WalGroup* group, Track* track, cons
     track.severed = False
     track.severed_proved = False
     track.bad_hard_state = 0
+    track.bad_slot_count = 0
     group.dropped_wsn = 0
     track.unnamed = True
     if item.state != ITEM_VALID:
@@ -418,7 +416,10 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
     if item.flags & RECORD_MOVED:
         group = groups_find(replay.table, item.event.group)
         if group != NULL and group.appended.live:
-            fill_moved(replay, track_of(replay, group), &group.appended, item)
+            if group.mode == MODE_SLOT:
+                slots_moved(replay, track_of(replay, group), &group.appended, item)
+            else:
+                fill_moved(replay, track_of(replay, group), &group.appended, item)
         return
     if item.state != ITEM_VALID and item.event.wsn <= replay.proved:
         replay.corrupt_records += 1
@@ -438,6 +439,9 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         return
     track = track_of(replay, group)
     mark = &group.appended
+    if item.of_slots and group.mode != MODE_SLOT and (track.unnamed or group.name_bytes == 0):
+        group.mode = MODE_SLOT             # its open record, which would have said so, is lost
+        forget_bad(mark)
     check_chain(replay, track, mark, item)
     if item.event.kind == KIND_OPEN:
         replay_open_record(replay, group, track, item)
@@ -452,6 +456,9 @@ cdef void replay_item(Replay* replay, const Item* item) noexcept nogil:
         replay_truncate(track, mark, item)
     elif item.event.kind == KIND_COMPACT:
         replay_compact(track, mark, item.event.first, item.event.term)
+        slots_compacted(track, mark)
+    elif item.event.kind == KIND_CHOSEN and item.state == ITEM_VALID:
+        mark.chosen = max(mark.chosen, item.last)
     elif kind_has_entries(item.event.kind):
         replay_entries(replay, group, track, item)
     mark.newest_wsn = item.event.wsn
@@ -497,6 +504,8 @@ cdef void replay_finish(Replay* replay) noexcept nogil:
                 mark.unproved_last = 0
                 mark.unproved_term = 0
             replay.corrupt_records += 1
+        if group.mode == MODE_SLOT:
+            slots_finish(replay, track, mark)
         # A group whose open record was torn above F is no more than unproved.
         if track.severed_proved or (track.unnamed and not track.severed) \
                 or (lost != 0 and mark.newest_wsn < lost):

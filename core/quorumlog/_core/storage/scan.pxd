@@ -30,6 +30,7 @@ cdef struct Item:
     uint8_t state
     uint8_t flags
     bint chained                   # previous_wsn is known
+    bint of_slots                  # its identity says that its group is one of slots
     uint32_t body_crc              # where the identity is known
     const uint8_t* body            # NULL when not read
 

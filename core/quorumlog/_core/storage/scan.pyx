@@ -9,9 +9,9 @@ from quorumlog._core.base.bytes cimport get_u32, get_u64, round_up
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES
-from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_ENTRIES, KIND_FOOTER, KIND_HARD_STATE,
+from quorumlog._core.storage.batch cimport (KIND_CHECKPOINT, KIND_CHOSEN, KIND_ENTRIES, KIND_FOOTER, KIND_HARD_STATE,
                                             KIND_MEMBERSHIP,
-                                            Batch, batch_parse_identity, batch_verify_body)
+                                            Batch, batch_parse_identity, batch_span, batch_verify_body)
 from quorumlog._core.storage.files cimport FILE_DIRECT, FILE_READ
 from quorumlog._core.storage.format cimport (FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, GROUP_FOOTER,
                                              GROUP_HEADER_BYTES,
@@ -152,10 +152,11 @@ cdef int record_parse(const uint8_t* p, uint64_t segment, uint64_t offset, uint6
     item.event.kind = batch.kind
     item.event.group = batch.group
     item.event.first = batch.first
-    item.event.count = batch.count
+    item.event.count = batch_span(&batch)
     item.event.term = batch.term
-    item.last = listed_last(batch.kind, batch.first, batch.count)
+    item.last = listed_last(batch.kind, batch.first, batch_span(&batch))
     item.chained = True
+    item.of_slots = batch.slot != 0 or batch.kind == KIND_CHOSEN
     item.body_crc = batch.body_crc
     batch.body = <uint8_t*>p + RECORD_HEADER_BYTES
     if batch_verify_body(&batch) != OK and not mutant(b"body-not-verified"):

@@ -52,6 +52,7 @@ cdef struct GroupMark:
     term_t unproved_term
     bint hard_state_damaged
     bint listening                 # as the newest hard state says
+    index_t chosen                 # slot groups: slots up to here are known to be chosen
 
 cdef struct WalGroup:
     group_t group

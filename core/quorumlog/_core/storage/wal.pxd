@@ -56,7 +56,7 @@ cdef struct RecoveredGroup:
     term_t term_before_first
     index_t last                      # end of the intact log
     term_t last_term
-    TermRun* runs                     # a term run reaches to the next one's first; covering first..last
+    TermRun* runs                     # a term run reaches to the next one's first; covering first..last; term 0: holes
     uint32_t run_count
     index_t unproved_last             # > last: perhaps acknowledged up to here (bad records above F); 0: none
     term_t unproved_term              # of the newest of them: a vote's log must reach both
@@ -64,6 +64,7 @@ cdef struct RecoveredGroup:
     index_t faulty_last
     bint hard_state_damaged           # both writings bad: treat the group as wiped
     bint listening                    # its hard state says so: neither votes nor acknowledges
+    index_t chosen                    # slot groups: slots up to here are chosen, with the values that lie here
     # The same log for whoever mends what is bad in it: it reaches to `whole_last`, and of what is faulty
     # these holes are all that lies in it (what lies behind has no known place).
     index_t whole_last

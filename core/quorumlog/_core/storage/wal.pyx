@@ -10,7 +10,7 @@ from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BLOCK_BYTES, GROUP_NAME_BYTES_MAX, GROUPS_MAX
 from quorumlog._core.storage.batch cimport (KIND_BLANK, KIND_COMPACT, KIND_DROP, KIND_ENTRIES,
                                             KIND_HARD_STATE,
-                                            KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, batch_drop,
+                                            KIND_MEMBERSHIP, KIND_OPEN, KIND_TRUNCATE, KIND_CHOSEN, batch_drop,
                                             batch_keep, batch_new, batch_stamp, pool_close, pool_open)
 from quorumlog._core.storage.checkpoint cimport checkpoint_bytes
 from quorumlog._core.storage.cold cimport cold_close, cold_open, cold_read
@@ -243,7 +243,8 @@ cdef uint32_t wal_body_bytes_max(Wal* wal) noexcept nogil:
 cdef wsn_t wal_append(Wal* wal, Batch* batch) noexcept nogil:
     cdef wsn_t wsn
     check2(batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK or batch.kind == KIND_MEMBERSHIP
-           or batch.kind == KIND_HARD_STATE or batch.kind == KIND_TRUNCATE or batch.kind == KIND_COMPACT,
+           or batch.kind == KIND_HARD_STATE or batch.kind == KIND_TRUNCATE or batch.kind == KIND_COMPACT
+           or batch.kind == KIND_CHOSEN,
            b"Q-WAL-06 the log's own kinds of records are not appended from outside", batch.kind, 0)
     check2(batch.kind != KIND_HARD_STATE or batch.body_bytes == 16,
            b"Q-WAL-07 a hard state has 16 bytes", batch.body_bytes, 0)

@@ -6,6 +6,7 @@ FAULTS: tuple[str, ...]
 KINDS: dict[int, str]
 MARK_NAMES: tuple[str, ...]
 MESSAGES: tuple[str, ...]
+PAXOS_MESSAGES: tuple[str, ...]
 PROFILES: dict[str, int]
 OPERATION_NAMES: tuple[str, ...]
 ROLES: tuple[str, ...]
@@ -25,4 +26,5 @@ def run(
     history: bool = False,
     trace: bool = False,
     machines: Machines | None = None,
+    protocol: str = "raft",
 ) -> dict[str, Any]: ...
