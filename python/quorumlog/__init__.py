@@ -53,6 +53,7 @@ from quorumlog.log import Log, LogStatus, Span
 from quorumlog.machine import Batch, StateMachine
 from quorumlog.node import Node, NodeStatus, Recovery, TransportStatus, WalStatus
 from quorumlog.options import NodeOptions, RaftOptions
+from quorumlog.session import Outcome, Session
 from quorumlog.surveys import GroupSurvey, NodeSurvey, PeerSurvey, survey
 
 __version__ = "0.1.0"
@@ -89,6 +90,7 @@ __all__ = [
     "NodeStatus",
     "NodeSurvey",
     "NotLeader",
+    "Outcome",
     "Overloaded",
     "PeerError",
     "PeerStatus",
@@ -102,6 +104,7 @@ __all__ = [
     "Rejected",
     "ReplicaStopped",
     "ResultLost",
+    "Session",
     "SessionExpired",
     "SnapshotFailed",
     "Span",

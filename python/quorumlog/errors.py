@@ -95,7 +95,7 @@ class Withdrawn(Rejected, TimeoutError):
 
 
 class Fenced(Rejected):
-    """A newer term or epoch excludes this node."""
+    """A newer term or epoch excludes this node; or the proposal's end is settled: it never happens."""
 
     retryable = False
 

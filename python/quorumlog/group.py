@@ -9,10 +9,22 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from quorumlog import leadership
-from quorumlog._core.bridge import dropping, reads
+from quorumlog._core.bridge import dropping, reads, sessions
 from quorumlog._core.bridge.submission import Applied, Submission
-from quorumlog.errors import ReadTimeout, UsageError
+from quorumlog.errors import ReadTimeout, SessionExpired, UsageError
 from quorumlog.explanation import Explanation, finding_of
+from quorumlog.session import (
+    OPEN,
+    RESUME,
+    SETTLE,
+    Numbers,
+    Outcome,
+    Session,
+    check_id,
+    lifetime_ns,
+    outcome_of_settling,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -207,6 +219,43 @@ class Group:
                 count + 1 offsets into it, from 0, never falling.  Copied before this returns.
         """
         return self._core.submit_many(payloads)
+
+    def session(
+        self, session_id: int | None = None, *, lifetime: float = 3600.0, timeout: float | None = 5.0
+    ) -> Session:
+        """Opens a client's session, or resumes one, by an entry of the log.
+
+        Args:
+            session_id: of an earlier process; what that may still have under way and was not applied by now never
+                happens then.  By default a new session.
+            lifetime: of a new one: unused for so many seconds of the log's time it may be forgotten.
+
+        Raises:
+            SessionExpired: the group has forgotten the session.
+            Unknown, Rejected: as for `propose`.  Opening again opens another session.
+        """
+        if session_id is None:
+            opened = sessions.propose(self._core, [], stamp(OPEN, number=lifetime_ns(lifetime)), True, timeout)
+            return Session(self, Numbers(opened.index, 1, 0))
+        check_id((session_id, 1))
+        resumed = sessions.propose(self._core, [], stamp(RESUME, session_id), True, timeout)
+        return Session(self, Numbers(session_id, resumed.term, resumed.index))
+
+    def outcome(self, proposal_id: tuple[int, int], timeout: float | None = 5.0) -> Outcome:
+        """Settles what became of a proposal, by an entry of the log.
+
+        Of a client's session the answer is final: what was not applied by then never will be, whoever retries it.
+        Of a plain proposal (`error.proposal_id` of `propose` and `submit`) it is `applied` or `unknown`.
+
+        Args:
+            proposal_id: (session, sequence), from the error or the submission.
+        """
+        session_id, sequence = check_id(proposal_id)
+        try:
+            settled = sessions.propose(self._core, [], stamp(SETTLE, session_id, sequence), True, timeout)
+        except SessionExpired:
+            return Outcome("unknown")
+        return outcome_of_settling(settled, proposal_id)
 
     def read(
         self,

@@ -342,7 +342,7 @@ class Node:
                 "snapshot_bytes_per_s": options.snapshot_bytes_per_s,
                 "leases": options.clock_drift is not None,
                 "clock_drift_ppm": math.ceil((options.clock_drift or 0) * 1e6),
-                "session": secrets.randbits(64) or 1,
+                "session": 1 << 63 | secrets.randbits(63),  # those of clients are indexes of the log
                 "seed": secrets.randbits(64),
                 "priority": options.priority,
                 "disk_patience_ns": int(options.disk_patience * 1e9),

@@ -19,7 +19,7 @@ def test_a_table_comes_back_as_it_was(wanted):
             admitted.append((session, newest[session], index))
     found, encoded = sessions_round(admitted, limit=256)
     assert found == newest
-    assert len(encoded) == 8 + 24 * len(newest)
+    assert len(encoded) == 24 + 24 * len(newest) + 24, "the table, and no client's session"
 
 
 def test_the_order_of_leaving_a_full_table_comes_back_too():

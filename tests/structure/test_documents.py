@@ -52,7 +52,16 @@ def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["write-a-state-machine", "use-the-log-alone", "use-asyncio", "choose-quorums", "move-leadership"]
+    "page",
+    [
+        "write-a-state-machine",
+        "use-the-log-alone",
+        "use-asyncio",
+        "choose-quorums",
+        "move-leadership",
+        "read",
+        "exactly-once",
+    ],
 )
 def test_examples_hold_what_they_assert(page: str, tmp_path: Path) -> None:
     (example,) = blocks(f"docs/how-to/{page}.md", "python")

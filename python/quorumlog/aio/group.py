@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from quorumlog import group as blocking_group
-from quorumlog._core.bridge import aio
+from quorumlog._core.bridge import aio, sessions
 from quorumlog._core.bridge.aio import (
     Applying,
     Room,
@@ -21,10 +21,22 @@ from quorumlog._core.bridge.aio import (
     taken,
 )
 from quorumlog._core.bridge.submission import Applied, Submission
+from quorumlog.aio.session import Session
 from quorumlog.aio.thread import in_thread
-from quorumlog.errors import Overloaded, ReadTimeout
+from quorumlog.errors import Overloaded, ReadTimeout, SessionExpired
 from quorumlog.explanation import Explanation
 from quorumlog.group import LINEARIZABLE, Consistency, GroupStatus, barrier_number_of, number_of
+from quorumlog.session import (
+    OPEN,
+    RESUME,
+    SETTLE,
+    Numbers,
+    Outcome,
+    check_id,
+    lifetime_ns,
+    outcome_of_settling,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -109,6 +121,37 @@ class Group:
     def submit_many(self, payloads: Sequence[bytes] | tuple[Buffer, Buffer]) -> Submission:
         """Proposes a batch without waiting; all or nothing.  See quorumlog.Group.submit_many."""
         return self._core.submit_many(payloads)
+
+    async def session(
+        self, session_id: int | None = None, *, lifetime: float = 3600.0, timeout: float | None = 5.0
+    ) -> Session:
+        """Opens a client's session, or resumes one, by an entry of the log.  See quorumlog.Group.session."""
+        if session_id is None:
+            opening = stamp(OPEN, number=lifetime_ns(lifetime))
+            opened = await self.propose_stamped([], opening, True, timeout)
+            return Session(self, Numbers(opened.index, 1, 0))
+        check_id((session_id, 1))
+        resumed = await self.propose_stamped([], stamp(RESUME, session_id), True, timeout)
+        return Session(self, Numbers(session_id, resumed.term, resumed.index))
+
+    async def outcome(self, proposal_id: tuple[int, int], timeout: float | None = 5.0) -> Outcome:
+        """Settles what became of a proposal, by an entry of the log.  See quorumlog.Group.outcome."""
+        session_id, sequence = check_id(proposal_id)
+        try:
+            settled = await self.propose_stamped([], stamp(SETTLE, session_id, sequence), True, timeout)
+        except SessionExpired:
+            return Outcome("unknown")
+        return outcome_of_settling(settled, proposal_id)
+
+    async def propose_stamped(
+        self, payloads: list[bytes], stamped: bytes, whole: bool, timeout: float | None
+    ) -> Applied:
+        """A batch of a client's session; for quorumlog.aio.Session."""
+
+        def submit(entries: list[bytes]) -> Submission:
+            return sessions.submit(self._core, entries, stamped, whole)
+
+        return await self._propose_in_turn(submit, payloads, timeout)
 
     async def read(
         self,

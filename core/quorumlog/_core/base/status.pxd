@@ -18,6 +18,8 @@ cdef enum Status:
     ERR_BUSY = 14              # another change of the group is under way
     ERR_TRANSFERRING = 15      # leadership is being handed over
     ERR_DROPPED = 16           # the group was dropped, for ever
+    ERR_REUSED = 18            # a client's sequence was used for another proposal
+    ERR_UNANSWERED = 19        # too much of a client's session waits to be acknowledged
     ERR_STALE = 17             # what this node knows is older than the reader takes
     # May or may not have happened.
     ERR_TIMEOUT = 20

@@ -15,21 +15,24 @@ from quorumlog._core.bridge.reads cimport answer_reads
 from quorumlog._core.bridge.snapshots cimport snapshot_turn
 from quorumlog._core.bridge.submission cimport attach_result
 from quorumlog._core.engine.receipt cimport Receipt
+from quorumlog._core.engine.clients cimport (
+    ANSWER_BYTES_MAX, CLIENT_APPLY, CLIENT_REPEATED, Answer, clients_remember)
 from quorumlog._core.engine.sessions cimport ADMIT_APPLY
 from quorumlog._core.runtime.apply cimport (
-    Apply, apply_done, apply_next, apply_receipt, apply_settle, apply_stop)
+    Apply, Settled, apply_done, apply_next, apply_receipt, apply_settle, apply_settled, apply_stop)
 from quorumlog._core.runtime.node cimport node_wake
 from quorumlog._core.runtime.node_state cimport Node
 from quorumlog._core.runtime.reads cimport ReadList, reads_wake
 from quorumlog._core.storage.batch cimport (
     KIND_ENTRIES, Batch, BatchPool, batch_copy, batch_drop, batch_last, pool_open)
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 import logging
 
 from quorumlog import errors
+from quorumlog.results import decode_results, encode_results
 
 cdef enum:
     TURN_NS = 20000000             # how long one group may keep the others waiting
@@ -45,9 +48,9 @@ cdef int check_results(object results, BatchView view) except -1:
     """None, or one result per entry."""
     if results is None:
         return 0
-    if len(results) != view.batch.count:
+    if len(results) != view.entries:
         raise errors.UsageError(
-            f"apply returned {len(results)} results for {view.batch.count} entries; "
+            f"apply returned {len(results)} results for {view.entries} entries; "
             "return None, or one result per entry")
     return 0
 
@@ -98,31 +101,54 @@ cdef BatchView view_for(GroupCore group, Batch* batch):
     return view
 
 
+cdef int remember(Apply* apply, object results) except -1:
+    """What a client's command returned, for its repetitions, here and on every replica."""
+    cdef bytes kept
+    if apply.verdict == CLIENT_APPLY:
+        kept = encode_results(results)
+        clients_remember(&apply.sessions.clients, apply.taken, <const uint8_t*><char*>kept, len(kept))
+    return 0
+
+
+cdef object remembered(Apply* apply):
+    cdef const Answer* answer = apply.sessions.clients.answer
+    return decode_results((<const char*>answer.result)[:answer.bytes])
+
+
 cdef int apply_taken(GroupCore group, Apply* apply) except -1:
     """Applies or skips the batch at hand; -1 never: a failing machine stops its replica."""
     cdef Receipt* receipt
     cdef BatchView view
+    cdef Settled settled
     cdef uint64_t index = apply.taken.first
-    cdef uint64_t term = apply.taken.term
     results = None
     if index <= apply.machine_applied < batch_last(apply.taken):
         stop_by_machine(group, index, errors.UsageError(
             f"applied_index {apply.machine_applied} of the state machine lies within the batch "
             f"{index}..{batch_last(apply.taken)}: a batch is applied whole"))
         return 0
-    if apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY and index > apply.machine_applied:
+    if apply.verdict == CLIENT_APPLY and index <= apply.machine_applied:
+        # The machine has it from an earlier life, and its result went with that.
+        clients_remember(&apply.sessions.clients, apply.taken, NULL, ANSWER_BYTES_MAX + 1)
+    elif apply.taken.kind == KIND_ENTRIES and apply.admission == ADMIT_APPLY and index > apply.machine_applied \
+            and apply.verdict in (0, CLIENT_APPLY):
         try:
             view = view_for(group, apply.taken)
             results = group.machine.apply(view)
             check_results(results, view)
+            remember(apply, results)
         except BaseException as error:
             stop_by_machine(group, index, error)
             return 0
+    elif apply.verdict == CLIENT_REPEATED:
+        results = remembered(apply)
     receipt = apply_receipt(apply)
+    apply_settled(apply, &settled)
     apply_done(apply)
     if receipt != NULL:
-        attach_result(receipt, results)
-        apply_settle(apply, receipt, index, term)
+        if settled.status == OK:
+            attach_result(receipt, results)
+        apply_settle(apply, receipt, &settled)
     return 0
 
 

@@ -2,12 +2,13 @@
 
 from quorumlog._core.storage.batch cimport Batch
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class BatchView:
     cdef Batch* batch              # kept by `pin`
     cdef object pin
+    cdef uint32_t entries          # of them; a client's stamp is not shown
     cdef object array_offsets
     cdef object array_payload
 

@@ -2,7 +2,7 @@
 
 from quorumlog._core.base.atomics cimport add_u64, atomic_u64, load_u64, sub_u64
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, batch_drop, batch_keep, batch_last, batch_offsets, batch_payload)
+    BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_keep, batch_offsets, batch_payload)
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint8_t, uint32_t
@@ -74,12 +74,12 @@ cdef class BatchView:
     @property
     def last(self):
         """Index of the last entry."""
-        return batch_last(self.batch)
+        return self.batch.first + self.entries - 1
 
     @property
     def count(self):
         """Number of entries."""
-        return self.batch.count
+        return self.entries
 
     @property
     def term(self):
@@ -98,7 +98,7 @@ cdef class BatchView:
 
     @property
     def sequence(self):
-        """Number of the batch within its session, from 1."""
+        """Number of the batch within its session."""
         return self.batch.sequence
 
     @property
@@ -111,7 +111,7 @@ cdef class BatchView:
         """uint32[count + 1], read-only."""
         if self.array_offsets is None:
             self.array_offsets = numpy.frombuffer(
-                bytes_of(self.pin, batch_offsets(self.batch), 4 * (self.batch.count + 1)), dtype=numpy.uint32)
+                bytes_of(self.pin, batch_offsets(self.batch), 4 * (self.entries + 1)), dtype=numpy.uint32)
         return self.array_offsets
 
     @property
@@ -119,7 +119,7 @@ cdef class BatchView:
         """uint8[offsets[count]], read-only; starts 8-aligned."""
         cdef Py_ssize_t size
         if self.array_payload is None:
-            size = batch_offsets(self.batch)[self.batch.count]
+            size = batch_offsets(self.batch)[self.entries]
             if size:
                 self.array_payload = numpy.frombuffer(
                     bytes_of(self.pin, batch_payload(self.batch), size), dtype=numpy.uint8)
@@ -128,20 +128,20 @@ cdef class BatchView:
         return self.array_payload
 
     def __len__(self):
-        return self.batch.count
+        return self.entries
 
     def __getitem__(self, Py_ssize_t position):
         cdef const uint32_t* offsets = batch_offsets(self.batch)
         if position < 0:
-            position += self.batch.count
-        if position < 0 or position >= self.batch.count:
-            raise IndexError(f"entry {position} of a batch of {self.batch.count}")
+            position += self.entries
+        if position < 0 or position >= self.entries:
+            raise IndexError(f"entry {position} of a batch of {self.entries}")
         cdef const uint8_t* data = batch_payload(self.batch) + offsets[position]
         return (<const char*>data)[:offsets[position + 1] - offsets[position]]
 
     def __iter__(self):
         cdef Py_ssize_t position
-        for position in range(self.batch.count):
+        for position in range(self.entries):
             yield self[position]
 
     def __repr__(self):
@@ -151,5 +151,6 @@ cdef class BatchView:
 cdef BatchView view_of(Batch* batch):
     cdef BatchView view = BatchView.__new__(BatchView)
     view.batch = batch
+    view.entries = batch.count - 1 if batch.flags & BATCH_STAMPED else batch.count
     view.pin = pin_of(batch)
     return view

@@ -3,8 +3,8 @@
 from quorumlog._core.base.status cimport (
     ERR_BUSY, ERR_CLOSED, ERR_COMPACTED, ERR_CONNECTION_LOST, ERR_CORRUPT, ERR_DROPPED, ERR_FENCED, ERR_IDENTITY,
     ERR_IO, ERR_LEADERSHIP_LOST, ERR_LOCKED, ERR_MEMORY, ERR_NO_SPACE, ERR_NOT_FOUND, ERR_NOT_LEADER, ERR_OVERLOADED,
-    ERR_OVERTAKEN, ERR_PEER, ERR_POISONED, ERR_SESSION_EXPIRED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT, ERR_TOO_LARGE,
-    ERR_TRANSFERRING, ERR_USAGE)
+    ERR_OVERTAKEN, ERR_PEER, ERR_POISONED, ERR_REUSED, ERR_SESSION_EXPIRED, ERR_SNAPSHOT, ERR_STOPPED, ERR_TIMEOUT,
+    ERR_TOO_LARGE, ERR_TRANSFERRING, ERR_UNANSWERED, ERR_USAGE)
 
 from quorumlog import errors
 
@@ -15,7 +15,9 @@ cdef dict TEXTS = {
     ERR_NOT_LEADER: "this node is not the leader",
     ERR_OVERLOADED: "the bytes in flight reached their limit; wait for some to be settled",
     ERR_COMPACTED: "the index lies before the head of the log",
-    ERR_FENCED: "a newer epoch excludes this node",
+    ERR_FENCED: "it was settled that it never happens, or a later process has resumed its session",
+    ERR_REUSED: "its sequence was used for another proposal of the session",
+    ERR_UNANSWERED: "256 commands of the session, or 4 MiB of their results, wait for the client to take note of them",
     ERR_DROPPED: "the group was dropped, and its name is not used again",
     ERR_BUSY: "another change of the group is under way",
     ERR_TRANSFERRING: "leadership is being handed over",
@@ -23,8 +25,8 @@ cdef dict TEXTS = {
     ERR_LEADERSHIP_LOST: "leadership was lost on the way",
     ERR_CONNECTION_LOST: "the connection was lost on the way",
     ERR_STOPPED: "the node was closed, or this replica's state machine stopped",
-    ERR_SESSION_EXPIRED: "the group has forgotten this node's session; open the node again",
-    ERR_OVERTAKEN: "it was applied, but a snapshot that this node took over holds it, and not its result",
+    ERR_SESSION_EXPIRED: "the group has forgotten the session, or the answer",
+    ERR_OVERTAKEN: "it was applied, but its result is not known here: too large to be kept, or within a snapshot",
     ERR_SNAPSHOT: "no snapshot could be made",
     ERR_PEER: "a peer broke the protocol",
     ERR_IO: "a write, sync or read failed; the node no longer acknowledges anything",
@@ -43,6 +45,8 @@ cdef dict KINDS = {
     ERR_COMPACTED: errors.Compacted,
     ERR_DROPPED: errors.GroupDropped,
     ERR_FENCED: errors.Fenced,
+    ERR_REUSED: errors.UsageError,
+    ERR_UNANSWERED: errors.Overloaded,
     ERR_BUSY: errors.Rejected,
     ERR_TRANSFERRING: errors.Rejected,
     ERR_LEADERSHIP_LOST: errors.LeadershipLost,

@@ -6,3 +6,5 @@ from quorumlog._core.storage.batch cimport Batch, BatchPool
 # what is wrong.  Callers hold the GIL and use a pool of their own.
 cdef Batch* seal_payloads(object payloads, BatchPool* pool) except NULL
 cdef Batch* seal_one(const void* data, Py_ssize_t size, BatchPool* pool) except NULL
+# With the stamp of a client's session as its last entry (engine/clients).
+cdef Batch* seal_stamped(list payloads, bytes stamp, BatchPool* pool) except NULL

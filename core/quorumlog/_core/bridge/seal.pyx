@@ -7,7 +7,8 @@ the GIL above 64 KiB.
 
 from quorumlog._core.base.crc32c cimport crc32c
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX, BATCH_ENTRIES_MAX
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, batch_drop, batch_new, offsets_bytes, offsets_rise
+from quorumlog._core.storage.batch cimport (
+    BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_new, offsets_bytes, offsets_rise)
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -86,6 +87,12 @@ cdef Batch* seal_list(list payloads, BatchPool* pool) except NULL:
         position += <uint32_t>size
         offsets[i + 1] = position
     finish(batch)
+    return batch
+
+
+cdef Batch* seal_stamped(list payloads, bytes stamp, BatchPool* pool) except NULL:
+    cdef Batch* batch = seal_list([*payloads, stamp], pool)
+    batch.flags = BATCH_STAMPED
     return batch
 
 

@@ -14,7 +14,7 @@ from quorumlog._core.engine.quorum cimport (
 )
 from quorumlog._core.engine.sessions cimport (
     ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, ADMIT_REPEATED, SESSIONS_MAX, Sessions, sessions_admit,
-    sessions_close, sessions_last, sessions_open,
+    sessions_close, sessions_decode, sessions_encode, sessions_encoded_bytes, sessions_last, sessions_open,
 )
 
 KINDS = {
@@ -153,8 +153,20 @@ cdef class SessionTable:
     def __dealloc__(self):
         sessions_close(&self.sessions)
 
-    def admit(self, uint64_t session, uint64_t sequence, index_t index) -> str:
-        return ADMISSIONS[sessions_admit(&self.sessions, session, sequence, index)]
+    def admit(self, uint64_t session, uint64_t sequence, index_t index, bint begins) -> str:
+        return ADMISSIONS[sessions_admit(&self.sessions, session, sequence, begins, index)]
+
+    def forgotten(self) -> int:
+        return self.sessions.forgotten
+
+    def encoded(self) -> bytes:
+        cdef bytearray data = bytearray(sessions_encoded_bytes(&self.sessions))
+        sessions_encode(&self.sessions, data)
+        return bytes(data)
+
+    def decode(self, bytes data) -> int:
+        """The status; into an empty table."""
+        return sessions_decode(&self.sessions, data, len(data))
 
     def last(self, uint64_t session) -> int:
         return sessions_last(&self.sessions, session)

@@ -48,6 +48,7 @@ MARK_NAMES = (
     "snapshot_damaged", "snapshot_needed", "install_redone", "pieces_resumed",
     "hole_found", "listens", "admitted", "admitted_wiped", "fault_read", "fault_scrubbed", "repair_served",
     "repaired", "repaired_leading", "stood_down_faulty", "all_rotten", "whole_again",
+    "client_repeated", "client_expired", "session_expired",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
 PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "clocks": 5}

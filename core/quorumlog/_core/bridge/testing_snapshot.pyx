@@ -134,7 +134,7 @@ def sessions_round(admitted, *, uint32_t limit=64, cut=None):
     done(sessions_open(&second, limit))
     try:
         for session, sequence, index in admitted:
-            sessions_admit(&first, session, sequence, index)
+            sessions_admit(&first, session, sequence, True, index)
         size = sessions_encoded_bytes(&first)
         room = <uint8_t*>malloc(size)
         sessions_encode(&first, room)

@@ -8,11 +8,13 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from quorumlog._core.base.bytes cimport get_u32, get_u64, put_u32, put_u64
+from quorumlog._core.base.bytes cimport get_u64, put_u64
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.status cimport ERR_CORRUPT, ERR_MEMORY, ERR_USAGE, OK
 from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.types cimport index_t
+from quorumlog._core.engine.clients cimport (
+    CLIENTS_BYTES_MAX, CLIENTS_MAX, clients_close, clients_load, clients_open, clients_save, clients_saved_bytes)
 
 
 cdef int sessions_open(Sessions* sessions, uint32_t limit) noexcept nogil:
@@ -24,11 +26,14 @@ cdef int sessions_open(Sessions* sessions, uint32_t limit) noexcept nogil:
     while sessions.capacity < 2 * limit:           # at most half full: short probes, always a free slot
         sessions.capacity *= 2
     sessions.table = <Session*>calloc(sessions.capacity, sizeof(Session))
-    return OK if sessions.table != NULL else ERR_MEMORY
+    if sessions.table == NULL:
+        return ERR_MEMORY
+    return clients_open(&sessions.clients, CLIENTS_MAX, CLIENTS_BYTES_MAX)
 
 
 cdef void sessions_close(Sessions* sessions) noexcept nogil:
     free(sessions.table)
+    clients_close(&sessions.clients)
     memset(sessions, 0, sizeof(Sessions))
 
 
@@ -78,7 +83,15 @@ cdef uint32_t least_used(const Sessions* sessions) noexcept nogil:
     return best
 
 
-cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
+cdef bint is_new(const Sessions* sessions, uint64_t sequence, bint begins, index_t index) noexcept nogil:
+    """An unknown session: has it yet to begin, or was it forgotten?"""
+    cdef index_t birth = sequence - 1
+    if mutant(b"session-begins-again"):
+        return begins
+    return begins and sequence != 0 and birth >= sessions.forgotten and birth < index
+
+
+cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence, bint begins,
                         index_t index) noexcept nogil:
     cdef uint32_t place
     cdef Session* known
@@ -87,10 +100,12 @@ cdef int sessions_admit(Sessions* sessions, uint64_t session, uint64_t sequence,
     place = place_of(sessions, session)
     known = &sessions.table[place]
     if known.session == 0:
-        if sequence != 1:
+        if not is_new(sessions, sequence, begins, index):
             return ADMIT_EXPIRED
         if sessions.count == sessions.limit:
-            forget(sessions, least_used(sessions))
+            place = least_used(sessions)
+            sessions.forgotten = max(sessions.forgotten, sessions.table[place].used)
+            forget(sessions, place)
             place = place_of(sessions, session)
             known = &sessions.table[place]
         sessions.count += 1
@@ -112,61 +127,67 @@ cdef uint64_t sessions_last(const Sessions* sessions, uint64_t session) noexcept
     return sessions.table[place_of(sessions, session)].sequence
 
 
-# As bytes: u32 version (1), u32 count, then each session (u64 id, u64 sequence, u64 used), by the place in the
-# table, which is the same on all nodes that applied the same.
+# As bytes
 
 cdef enum:
-    RECORD_VERSION = 1
-    RECORD_HEADER_BYTES = 8
-    RECORD_SESSION_BYTES = 24
+    ENCODED_VERSION = 1
+    ENCODED_HEADER_BYTES = 24          # version, sessions, forgotten
+    ENCODED_SESSION_BYTES = 24         # session, sequence, used
 
 
 cdef uint64_t sessions_encoded_bytes(const Sessions* sessions) noexcept nogil:
-    return RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * <uint64_t>sessions.count
+    return (ENCODED_HEADER_BYTES + ENCODED_SESSION_BYTES * <uint64_t>sessions.count
+            + clients_saved_bytes(&sessions.clients))
 
 
 cdef void sessions_encode(const Sessions* sessions, uint8_t* out) noexcept nogil:
-    cdef const Session* known
+    cdef const Session* one
     cdef uint32_t place
-    cdef uint64_t at = RECORD_HEADER_BYTES
-    put_u32(out, RECORD_VERSION)
-    put_u32(out + 4, sessions.count)
+    put_u64(out, ENCODED_VERSION)
+    put_u64(out + 8, sessions.count)
+    put_u64(out + 16, sessions.forgotten)
+    out += ENCODED_HEADER_BYTES
     for place in range(sessions.capacity):
-        known = &sessions.table[place]
-        if known.session != 0:
-            put_u64(out + at, known.session)
-            put_u64(out + at + 8, known.sequence)
-            put_u64(out + at + 16, known.used)
-            at += RECORD_SESSION_BYTES
-    check2(at == sessions_encoded_bytes(sessions), b"Q-SESSION-03 all sessions are encoded", at, sessions.count)
+        one = &sessions.table[place]
+        if one.session != 0:
+            put_u64(out, one.session)
+            put_u64(out + 8, one.sequence)
+            put_u64(out + 16, one.used)
+            out += ENCODED_SESSION_BYTES
+    clients_save(&sessions.clients, out)
 
 
-cdef bint record_is_sane(const Sessions* sessions, const uint8_t* data, uint64_t size) noexcept nogil:
-    cdef uint32_t i
-    if size < RECORD_HEADER_BYTES or get_u32(data) != RECORD_VERSION or get_u32(data + 4) > sessions.limit \
-            or size != RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * <uint64_t>get_u32(data + 4):
-        return False
-    for i in range(get_u32(data + 4)):
-        if get_u64(data + RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * i) == 0 \
-                or get_u64(data + RECORD_HEADER_BYTES + RECORD_SESSION_BYTES * i + 8) == 0:
-            return False
-    return True
-
-
-cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size) noexcept nogil:
-    cdef const uint8_t* at = data + RECORD_HEADER_BYTES
-    cdef Session* known
-    cdef uint32_t _i
-    if not record_is_sane(sessions, data, size):
+cdef int fill(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
+    cdef const uint8_t* end = data + size_bytes
+    cdef Session* one
+    cdef uint64_t count, _i
+    if size_bytes < ENCODED_HEADER_BYTES or get_u64(data) != ENCODED_VERSION:
         return ERR_CORRUPT
-    memset(sessions.table, 0, sessions.capacity * sizeof(Session))
-    sessions.count = 0
-    for _i in range(get_u32(data + 4)):
-        known = &sessions.table[place_of(sessions, get_u64(at))]
-        if known.session == 0:
-            sessions.count += 1
-        known.session = get_u64(at)
-        known.sequence = get_u64(at + 8)
-        known.used = get_u64(at + 16)
-        at += RECORD_SESSION_BYTES
+    count = get_u64(data + 8)
+    if count > sessions.limit or size_bytes - ENCODED_HEADER_BYTES < count * ENCODED_SESSION_BYTES:
+        return ERR_CORRUPT
+    sessions.forgotten = get_u64(data + 16)
+    data += ENCODED_HEADER_BYTES
+    for _i in range(count):
+        one = &sessions.table[place_of(sessions, get_u64(data))]
+        if get_u64(data) == 0 or get_u64(data + 8) == 0 or one.session != 0:
+            return ERR_CORRUPT
+        one.session = get_u64(data)
+        one.sequence = get_u64(data + 8)
+        one.used = get_u64(data + 16)
+        sessions.count += 1
+        data += ENCODED_SESSION_BYTES
+    return clients_load(&sessions.clients, data, <uint64_t>(end - data))
+
+
+cdef int sessions_decode(Sessions* sessions, const uint8_t* data, uint64_t size_bytes) noexcept nogil:
+    cdef Sessions made
+    cdef int status = sessions_open(&made, sessions.limit)
+    if status == OK:
+        status = fill(&made, data, size_bytes)
+    if status != OK:
+        sessions_close(&made)
+        return status
+    sessions_close(sessions)
+    sessions[0] = made
     return OK

@@ -29,6 +29,14 @@ cdef enum Rewind:
     REWIND_GAP = 1                 # an own batch came before its predecessor
     REWIND_EXPIRED = 2             # the group has forgotten the session
 
+# How a proposal ended.
+cdef struct Settled:
+    int status                     # OK: applied, or done
+    bint definite                  # else: whether it surely did not happen
+    index_t index
+    term_t term
+    uint32_t count                 # entries, where a stamp says so; 0: as handed in
+
 cdef enum:
     NOT_THERE_YET = 0xFFFFFFFFFFFFFFFF     # Apply.restore: a snapshot that is still to come
 
@@ -69,6 +77,7 @@ cdef struct Apply:
     # What apply_next handed out, until apply_done.
     Batch* taken
     int admission
+    int verdict                    # of a client's stamp (engine/clients); 0: it has none, or is not admitted
 
 
 cdef int apply_open(Apply* apply, group_t group, Wal* wal, Intake* intake, uint64_t session, index_t applied,
@@ -90,7 +99,9 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil
 cdef Receipt* apply_receipt(Apply* apply) noexcept nogil
 # apply.taken has been applied (or skipped): the cursor moves.
 cdef void apply_done(Apply* apply) noexcept nogil
-cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil
+cdef void apply_settle(Apply* apply, Receipt* receipt, const Settled* settled) noexcept nogil
+# What its proposer is told of apply.taken; before apply_done.  A client's command must have been remembered.
+cdef void apply_settled(const Apply* apply, Settled* settled) noexcept nogil
 # All of it for a group without a state machine, at most `batches`, and few MiB read from disk: OK (more to
 # do), ERR_AGAIN or an error.
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil

@@ -7,16 +7,21 @@ from quorumlog._core.base.bell cimport notice_leave, notices_ring
 from quorumlog._core.base.checks cimport check, check2
 from quorumlog._core.base.rings cimport ring_close, ring_open, ring_pop, ring_push
 from quorumlog._core.base.status cimport (
-    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_DROPPED, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_STOPPED, ERR_TIMEOUT,
-    OK)
+    ERR_AGAIN, ERR_COMPACTED, ERR_CORRUPT, ERR_DROPPED, ERR_FENCED, ERR_IO, ERR_MEMORY, ERR_NOT_FOUND, ERR_OVERTAKEN,
+    ERR_REUSED, ERR_SESSION_EXPIRED, ERR_STOPPED, ERR_TIMEOUT, ERR_UNANSWERED, ERR_USAGE, OK)
 from quorumlog._core.engine.last_word cimport is_last_word
 from quorumlog._core.engine.receipt cimport receipt_apply, receipt_drop, receipt_fail
+from quorumlog._core.engine.clients cimport (
+    CLIENT_APPLY, CLIENT_DONE, CLIENT_EXPIRED, CLIENT_FULL, CLIENT_NONSENSE, CLIENT_OTHER, CLIENT_REPEATED,
+    CLIENT_SETTLED, STAMP_COMMAND, STAMP_RESUME, STAMP_SETTLE, Clients, Stamp, clients_admit, clients_remember,
+    clients_time)
 from quorumlog._core.engine.sessions cimport (
-    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_open)
+    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, SESSIONS_MAX, sessions_admit, sessions_close, sessions_last,
+    sessions_open)
 from quorumlog._core.runtime.apply_snapshot cimport apply_note
 from quorumlog._core.runtime.intake cimport intake_release
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
+    BATCH_BEGINS, BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_keep, batch_last, pool_close, pool_open)
 from quorumlog._core.storage.wal cimport wal_read
 
 from libc.errno cimport ETIMEDOUT
@@ -139,8 +144,14 @@ cdef int apply_next(Apply* apply, bint may_read) noexcept nogil:
     check2(batch_last(batch) <= commit, b"Q-APLY-04 only committed batches are applied",
            batch_last(batch), commit)
     apply.taken = batch
+    apply.verdict = 0
+    clients_time(&apply.sessions.clients, batch.leader_time_ns)
     if batch.kind == KIND_ENTRIES:
-        apply.admission = sessions_admit(&apply.sessions, batch.session, batch.sequence, index)
+        apply.admission = sessions_admit(&apply.sessions, batch.session, batch.sequence,
+                                         (batch.flags & BATCH_BEGINS) != 0, index)
+        if batch.flags & BATCH_STAMPED and apply.admission == ADMIT_APPLY:
+            apply.verdict = clients_admit(&apply.sessions.clients, batch)
+            look_at_node_session(apply)
     else:
         apply.admission = 0
     return OK
@@ -177,16 +188,70 @@ cdef void apply_done(Apply* apply) noexcept nogil:
         notices_ring(&apply.notices, False)
 
 
-cdef void apply_settle(Apply* apply, Receipt* receipt, index_t index, uint64_t term) noexcept nogil:
+cdef void apply_settle(Apply* apply, Receipt* receipt, const Settled* settled) noexcept nogil:
     intake_release(apply.intake, receipt.bytes)
-    receipt_apply(receipt, index, term)
+    if settled.status == OK:
+        if settled.count != 0:
+            receipt.count = settled.count
+        receipt_apply(receipt, settled.index, settled.term)
+    else:
+        receipt_fail(receipt, settled.status, settled.definite)
     receipt_drop(receipt)
+
+
+# Clients' sessions
+
+cdef inline bint is_of_a_node(uint64_t session) noexcept nogil:
+    """Their ids have the top bit; those of clients are indexes of the log."""
+    return session >> 63 != 0
+
+
+cdef void look_at_node_session(Apply* apply) noexcept nogil:
+    """Asked about a proposal of a node's session: it was applied if the session has got so far."""
+    cdef const Stamp* stamp = &apply.sessions.clients.stamp
+    if apply.verdict == CLIENT_EXPIRED and stamp.kind == STAMP_SETTLE and is_of_a_node(stamp.session) \
+            and sessions_last(&apply.sessions, stamp.session) >= stamp.sequence and stamp.sequence != 0:
+        apply.verdict = CLIENT_DONE
+
+
+cdef void settled_done(const Clients* clients, Settled* settled) noexcept nogil:
+    """Opened: its index is the session.  Resumed: the highest sequence, and the new life.  Settled: index 0."""
+    if clients.stamp.kind == STAMP_RESUME:
+        settled.index = clients.at.highest
+        settled.term = clients.at.life
+    elif clients.stamp.kind == STAMP_SETTLE and not is_of_a_node(clients.stamp.session):
+        settled.index = 0
+
+
+cdef void apply_settled(const Apply* apply, Settled* settled) noexcept nogil:
+    cdef const Clients* clients = &apply.sessions.clients
+    memset(settled, 0, sizeof(Settled))
+    settled.index = apply.taken.first
+    settled.term = apply.taken.term
+    if apply.verdict == CLIENT_DONE:
+        settled_done(clients, settled)
+    elif apply.verdict == CLIENT_REPEATED:
+        settled.index = clients.answer.index
+        settled.term = clients.answer.term
+        settled.count = clients.answer.count
+        if clients.answer.lost and clients.stamp.kind == STAMP_COMMAND:
+            settled.status = ERR_OVERTAKEN             # it was applied, and what it returned is not known
+    elif apply.verdict == CLIENT_EXPIRED:
+        settled.status = ERR_SESSION_EXPIRED
+    elif apply.verdict == CLIENT_SETTLED:
+        settled.status = ERR_FENCED
+    elif apply.verdict == CLIENT_OTHER:
+        settled.status = ERR_REUSED
+    elif apply.verdict == CLIENT_FULL:
+        settled.status = ERR_UNANSWERED
+    elif apply.verdict == CLIENT_NONSENSE:
+        settled.status = ERR_USAGE
+    settled.definite = settled.status != ERR_SESSION_EXPIRED and settled.status != ERR_OVERTAKEN
 
 
 cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
     cdef Receipt* receipt
-    cdef index_t index
-    cdef uint64_t term
+    cdef Settled settled
     cdef int status
     cdef uint32_t _done
     cdef uint64_t read_bytes = 0
@@ -201,11 +266,12 @@ cdef int apply_nothing(Apply* apply, uint32_t batches) noexcept nogil:
         if status != OK:
             return status
         receipt = apply_receipt(apply)
-        index = apply.taken.first
-        term = apply.taken.term
+        if apply.verdict == CLIENT_APPLY:
+            clients_remember(&apply.sessions.clients, apply.taken, NULL, 0)
+        apply_settled(apply, &settled)
         apply_done(apply)
         if receipt != NULL:
-            apply_settle(apply, receipt, index, term)
+            apply_settle(apply, receipt, &settled)
     return OK
 
 

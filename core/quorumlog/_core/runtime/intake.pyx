@@ -9,7 +9,7 @@ from quorumlog._core.base.spin cimport spin_lock, spin_unlock
 from quorumlog._core.base.status cimport ERR_MEMORY, ERR_OVERLOADED, ERR_TOO_LARGE, OK
 from quorumlog._core.base.types cimport BATCH_BODY_BYTES_MAX
 from quorumlog._core.engine.receipt cimport receipt_drop, receipt_fail, receipt_keep, receipt_new
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, batch_drop, batch_new, offsets_bytes
+from quorumlog._core.storage.batch cimport BATCH_STAMPED, KIND_ENTRIES, batch_drop, batch_new, offsets_bytes
 
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -119,7 +119,7 @@ cdef int intake_submit_batch(Intake* intake, Batch* batch, Receipt** receipt) no
     cdef Receipt* made = receipt_new()
     if made == NULL:
         return ERR_MEMORY
-    made.count = batch.count
+    made.count = batch.count - 1 if batch.flags & BATCH_STAMPED else batch.count
     made.bytes = counted
     made.batch = batch
     receipt_keep(made)

@@ -102,6 +102,7 @@ cdef struct Proposal:
 
 cdef struct Proposals:
     uint64_t session
+    uint64_t birth                 # an index committed before the first was made; sequences begin behind it
     uint64_t first                 # oldest sequence not settled
     uint64_t next                  # the sequence that the next batch gets
     uint64_t routed                # next sequence to hand to the leader

@@ -13,7 +13,7 @@ from quorumlog._core.runtime.intake cimport (
 from quorumlog._core.runtime.node_state cimport Forwarded, Proposal
 from quorumlog._core.runtime.transport cimport transport_reachable
 from quorumlog._core.storage.batch cimport (
-    KIND_ENTRIES, Batch, batch_copy, batch_drop, batch_keep, batch_stamp)
+    BATCH_BEGINS, KIND_ENTRIES, Batch, batch_copy, batch_drop, batch_keep, batch_stamp)
 
 from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
@@ -57,6 +57,13 @@ cdef Batch* seal(Node* node, HostedGroup* hosted, Receipt* receipt) noexcept nog
     return intake_seal(&hosted.intake, receipt, node.pool)
 
 
+cdef void be_born(HostedGroup* hosted) noexcept nogil:
+    """Before the first batch: the session's sequences begin behind an index that is committed (engine/sessions)."""
+    cdef Proposals* p = &hosted.proposals
+    p.birth = hosted.commit
+    p.first = p.next = p.routed = p.birth + 1
+
+
 cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
     """Gives what callers handed in its place in the session."""
     cdef Proposals* p = &hosted.proposals
@@ -80,8 +87,12 @@ cdef void admit(Node* node, HostedGroup* hosted) noexcept nogil:
             p.memory_ns = node.now_ns + MEMORY_NS    # nobody says when memory is free
             return
         batch.group = hosted.group
+        if p.next == 1:
+            be_born(hosted)
         batch.session = p.session
         batch.sequence = p.next
+        if p.next == p.birth + 1:
+            batch.flags |= BATCH_BEGINS
         receipt_number(receipt, p.session, p.next)
         receipt.next = NULL
         proposal_at(p, p.next).batch = batch

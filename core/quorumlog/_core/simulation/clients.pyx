@@ -23,7 +23,8 @@ from quorumlog._core.simulation.trace cimport TRACE_PROPOSED, TRACE_READ, trace_
 from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
 )
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_new, offsets_bytes
+from quorumlog._core.simulation.stamped cimport stamped_batch
+from quorumlog._core.storage.batch cimport BATCH_BEGINS, KIND_ENTRIES, Batch, batch_new, offsets_bytes
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -74,10 +75,13 @@ cdef Batch* stamped(Batch* batch, uint64_t session, uint64_t sequence) noexcept 
     return batch
 
 
-cdef void give_up_waiting(World* world, Client* client) noexcept nogil:
+cdef void client_gives_up(World* world, Client* client) noexcept nogil:
     """What it has outstanding may or may not have happened: it goes on as somebody else."""
     mark(world.marks, MARK_GIVEN_UP)
     client.session += CLIENTS_MAX
+    client.id = 0
+    client.birth = 0
+    client.born = False
     client.begun = 0
     client.sent = 0
     client.acked = 0
@@ -88,7 +92,7 @@ cdef void choose_host(World* world, Client* client) noexcept nogil:
     cdef Host* host = &world.hosts[client.target]
     if client.begun > client.acked and client.session + CLIENTS_MAX < LEDGER_SESSIONS \
             and prng_chance(&world.prng, world.options.give_up_per_cent, 100):
-        give_up_waiting(world, client)
+        client_gives_up(world, client)
     if host.up and host.status.leader != 0 and host.status.leader != host.id \
             and not prng_chance(&world.prng, 1, 4):
         client.target = <uint32_t>host.status.leader - 1
@@ -166,10 +170,48 @@ cdef void begin_operation(World* world, uint32_t number) noexcept nogil:
         value_of(client.session, sequence), world.now_ns)
 
 
+cdef void be_born(World* world, Client* client, Host* host) noexcept nogil:
+    """Its sequences begin behind an index that is committed, as a node's do (runtime/proposals)."""
+    client.born = True
+    if not world.options.stamped:
+        client.birth = host.status.commit
+        client.sent = client.acked = client.begun = client.birth
+
+
+cdef Batch* next_batch(World* world, Host* host, const Client* client, uint64_t sequence) noexcept nogil:
+    cdef Batch* batch
+    if world.options.stamped:
+        return stamped_batch(world, host, client, sequence)
+    batch = make_batch(world, host, client.session, sequence)
+    if sequence == client.birth + 1:
+        batch.flags = BATCH_BEGINS
+    return batch
+
+
+cdef void propose(World* world, Client* client, Host* host, Batch* batch) noexcept nogil:
+    cdef Event event
+    memset(&event, 0, sizeof(Event))
+    event.kind = EVENT_PROPOSE
+    event.batch = batch
+    world.proposals += 1
+    host_step(world, host, &event)
+    host_plan(world, host)
+
+
+cdef void repeat_elsewhere(World* world, Client* client) noexcept nogil:
+    """Its oldest command once more through any node, though nothing says that it was lost."""
+    cdef Host* host = &world.hosts[prng_below(&world.prng, world.options.node_count)]
+    cdef uint64_t retry_ns = client.retry_ns
+    cdef uint64_t sent = client.sent
+    if host.up and host.paused_until_ns <= world.now_ns:
+        propose(world, client, host, next_batch(world, host, client, client.acked + 1))
+        client.retry_ns = retry_ns     # whatever that node said of it
+        client.sent = max(client.sent, sent)
+
+
 cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     cdef Client* client = &world.clients[number]
     cdef Host* host
-    cdef Event event
     cdef uint64_t wanted
     if world.options.read_per_cent != 0 and prng_chance(&world.prng, world.options.read_per_cent, 100):
         read_somewhere(world, number)
@@ -178,18 +220,23 @@ cdef void client_turn(World* world, uint32_t number) noexcept nogil:
     host = &world.hosts[client.target]
     if not host.up or host.paused_until_ns > world.now_ns:
         return
-    while client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0 and host.up:
-        client.sent += 1
+    if not client.born:
+        be_born(world, client, host)
+    if client.id == 0 and world.options.stamped:
+        if client.sent == 0:
+            client.sent = 1            # asked; sending again is choose_host's business
+            propose(world, client, host, stamped_batch(world, host, client, 0))
+        return
+    while (client.born and client.sent < client.acked + world.options.window and world.ledger.failure[0] == 0
+           and host.up):
+        client.sent = max(client.sent, client.acked) + 1
         wanted = client.sent
         if client.sent > client.begun:
             begin_operation(world, number)
-        memset(&event, 0, sizeof(Event))
-        event.kind = EVENT_PROPOSE
-        event.batch = make_batch(world, host, client.session, client.sent)
-        world.proposals += 1
         trace_note(&world.trace, world.now_ns, TRACE_PROPOSED, host.number, 0,
                    client.operations[client.sent % WINDOW_MAX], client.session, client.sent, 0)
-        host_step(world, host, &event)
-        host_plan(world, host)
+        propose(world, client, host, next_batch(world, host, client, client.sent))
         if client.retry_ns == 0 or client.sent < wanted:
             return                     # refused: elsewhere, or again, on the next turn
+    if world.options.stamped and client.begun > client.acked and prng_chance(&world.prng, 1, 8):
+        repeat_elsewhere(world, client)

@@ -26,13 +26,14 @@ from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FETCH, OCCURS_TIME, Occurrence, schedule_add,
 )
+from quorumlog._core.simulation.stamped cimport stamped_client
 from quorumlog._core.simulation.trace cimport (
     TRACE_ADMITTED, TRACE_COMMITTED, TRACE_COMPACTED, TRACE_FLUSHED, TRACE_MENDED_BATCH, TRACE_ROLE, TRACE_SENT,
     TRACE_VOTED, TRACE_WROTE, TraceRecord, trace_add, trace_note,
 )
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, OLD_FRAMES_MAX, Client, Host, Parcel, World
 from quorumlog._core.storage.batch cimport (
-    KIND_COMPACT, Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body,
+    BATCH_STAMPED, KIND_COMPACT, Batch, batch_drop, batch_last, batch_new, batch_parse_identity, batch_verify_body,
 )
 from quorumlog._core.storage.wal cimport wal_append, wal_flushed, wal_next, wal_repair
 
@@ -220,14 +221,20 @@ cdef void take_refusals(World* world, Host* host) noexcept nogil:
     cdef uint32_t i
     cdef const Batch* batch
     cdef Client* client
+    cdef uint64_t sequence
     for i in range(out.refusal_count):
         world.refusals += 1
         mark(world.marks, MARK_REFUSED)
         # It did not happen: the client may send it again at once, elsewhere.
         batch = out.refusals[i].batch
-        client = &world.clients[(batch.session - 1) % CLIENTS_MAX]
-        if client.session == batch.session and batch.sequence <= client.sent:
-            client.sent = batch.sequence - 1
+        if batch.flags & BATCH_STAMPED:
+            client = stamped_client(world, batch, &sequence)
+        else:
+            client = &world.clients[(batch.session - 1) % CLIENTS_MAX]
+            sequence = batch.sequence
+            client = client if client.session == batch.session else NULL
+        if client != NULL and sequence <= client.sent:
+            client.sent = max(sequence, <uint64_t>1) - 1
             if out.refusals[i].status == ERR_NOT_LEADER:
                 client.retry_ns = 0
         batch_drop(out.refusals[i].batch)

@@ -13,9 +13,11 @@ from quorumlog._core.base.types cimport index_t
 from quorumlog._core.engine.log cimport log_batch, log_pin
 from quorumlog._core.engine.outbox cimport ReadReady
 from quorumlog._core.engine.protocol cimport READ_AS_OF, READ_BY_LEASE, ROLE_LEADER
+from quorumlog._core.engine.clients cimport clients_time
 from quorumlog._core.engine.sessions cimport (
-    ADMIT_APPLY, ADMIT_GAP, ADMIT_REPEATED, sessions_admit, sessions_open,
+    ADMIT_APPLY, ADMIT_EXPIRED, ADMIT_GAP, ADMIT_REPEATED, sessions_admit, sessions_open,
 )
+from quorumlog._core.simulation.clients cimport client_gives_up
 from quorumlog._core.simulation.history cimport history_return
 from quorumlog._core.simulation.ledger cimport (
     LEDGER_SESSIONS, applied_step, ledger_acked, ledger_admitted, ledger_applied, ledger_fail, ledger_read,
@@ -23,14 +25,16 @@ from quorumlog._core.simulation.ledger cimport (
 from quorumlog._core.simulation.marks cimport (
     MARK_APPLIED_COLD, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
     MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,
-    mark,
+    MARK_SESSION_EXPIRED, mark,
 )
 from quorumlog._core.simulation.noticing cimport notice_and_wait
+from quorumlog._core.simulation.stamped cimport stamped_apply
 from quorumlog._core.simulation.trace cimport TRACE_ACKED, TRACE_SERVED, trace_note
 from quorumlog._core.simulation.world_state cimport (
     CLIENTS_MAX, READS_MAX, THE_GROUP, WINDOW_MAX, Client, Host, PendingRead, World,
 )
-from quorumlog._core.storage.batch cimport KIND_ENTRIES, Batch, batch_drop, batch_keep, batch_last, batch_payload
+from quorumlog._core.storage.batch cimport (
+    BATCH_BEGINS, BATCH_STAMPED, KIND_ENTRIES, Batch, batch_drop, batch_keep, batch_last, batch_payload)
 from quorumlog._core.storage.wal cimport wal_read
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -58,8 +62,9 @@ cdef Batch* batch_at(World* world, Host* host, index_t index) noexcept nogil:
 
 # Clients --------------------------------------------------------------------------------
 
-cdef void acknowledge(World* world, Client* client, Host* host, const Batch* batch) noexcept nogil:
-    cdef uint32_t operation = client.operations[batch.sequence % WINDOW_MAX]
+cdef void host_acknowledge(World* world, Client* client, Host* host, uint64_t sequence,
+                           index_t last) noexcept nogil:
+    cdef uint32_t operation = client.operations[sequence % WINDOW_MAX]
     client.acked += 1
     client.retry_ns = world.now_ns + (1 + prng_below(&world.prng, 4)) * world.options.election_timeout_ns
     world.acked += 1
@@ -68,7 +73,7 @@ cdef void acknowledge(World* world, Client* client, Host* host, const Batch* bat
     history_return(&world.history, operation, host.number + 1, world.history.operations[operation].value,
                    world.now_ns)
     trace_note(&world.trace, world.now_ns, TRACE_ACKED, host.number, 0, operation, 0, 0, 0)
-    ledger_acked(world.ledger, batch_last(batch), world.now_ns)
+    ledger_acked(world.ledger, last, world.now_ns)
 
 
 cdef void answer_client(World* world, Host* host, const Batch* batch, int admission) noexcept nogil:
@@ -84,7 +89,11 @@ cdef void answer_client(World* world, Host* host, const Batch* batch, int admiss
         client.sent = client.acked
     elif admission == ADMIT_APPLY or admission == ADMIT_REPEATED:
         if batch.sequence == client.acked + 1:
-            acknowledge(world, client, host, batch)
+            host_acknowledge(world, client, host, batch.sequence, batch_last(batch))
+    elif admission == ADMIT_EXPIRED and batch.sequence > client.acked:
+        mark(world.marks, MARK_SESSION_EXPIRED)
+        if client.session + CLIENTS_MAX < LEDGER_SESSIONS:
+            client_gives_up(world, client)
 
 
 # Applying -------------------------------------------------------------------------------
@@ -109,14 +118,20 @@ cdef uint64_t apply_content(World* world, Host* host, Batch* batch) noexcept nog
 cdef void apply_one(World* world, Host* host, Batch* batch) noexcept nogil:
     cdef int admission
     if batch.kind == KIND_ENTRIES:
-        admission = sessions_admit(&host.sessions, batch.session, batch.sequence, batch_last(batch))
+        clients_time(&host.sessions.clients, batch.leader_time_ns)
+        admission = sessions_admit(&host.sessions, batch.session, batch.sequence,
+                                   (batch.flags & BATCH_BEGINS) != 0, batch.first)
         if admission == ADMIT_REPEATED:
             mark(world.marks, MARK_REPEATED)
-        if admission == ADMIT_APPLY:
-            ledger_admitted(world.ledger, host.number, batch.session, batch.sequence)
+        if batch.flags & BATCH_STAMPED:
+            stamped_apply(world, host, batch)
+        elif admission == ADMIT_APPLY:
+            ledger_admitted(world.ledger, host.number, batch.session, batch.sequence,
+                            (batch.flags & BATCH_BEGINS) != 0)
             host.applied_hash = applied_step(host.applied_hash, batch.session, batch.sequence,
                                              apply_content(world, host, batch))
-        answer_client(world, host, batch, admission)
+        if not batch.flags & BATCH_STAMPED:
+            answer_client(world, host, batch, admission)
     host.applied = batch_last(batch)
     host.applied_term = batch.term
     ledger_applied(world.ledger, host.number, host.applied, host.applied_hash)
@@ -213,7 +228,7 @@ cdef void host_answer_read(World* world, Host* host, const ReadReady* ready, uin
 # Beginning --------------------------------------------------------------------------------
 
 cdef void host_begin_afresh(World* world, Host* host) noexcept nogil:
-    check(sessions_open(&host.sessions, LEDGER_SESSIONS) == OK, b"Q-APPLY-01 there is memory for sessions")
+    check(sessions_open(&host.sessions, world.options.sessions_max) == OK, b"Q-APPLY-01 there is memory for sessions")
     host.applied = 0
     host.applied_term = 0
     host.applied_hash = 0

@@ -17,7 +17,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     FAILURE_BYTES = 256
     TERMS_MAX = 1 << 16
-    LEDGER_SESSIONS = 128
+    LEDGER_SESSIONS = 256
     NEVER_MENDED = 0xFFFFFFFFFFFFFFFF
 
 # A batch by what identifies it.
@@ -74,6 +74,12 @@ cdef struct Account:
     term_t promised_term       # binding across restarts
     node_t promised_vote       # in promised_term; 0: none
 
+# A client's session, and where each of its commands was applied.
+cdef struct Commands:
+    uint64_t session
+    index_t* applied           # by sequence; 0: not yet
+    uint64_t capacity
+
 # Up to which index clients had been told of writes, from when on.
 cdef struct AckedAt:
     uint64_t at_ns
@@ -90,6 +96,8 @@ cdef struct Ledger:
     Committed* committed
     uint32_t committed_count
     uint32_t committed_capacity
+    Commands commands[LEDGER_SESSIONS]
+    uint32_t commands_count
     AckedAt* acked                     # rising
     uint32_t acked_count
     uint32_t acked_capacity
@@ -126,7 +134,11 @@ cdef void ledger_snapshot(Ledger* ledger, uint32_t node, index_t index, term_t t
 # The state machine of `node` is behind the batch that ends at `last`.
 cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t applied_hash) noexcept nogil
 # It applies a session's batch (again from the start after `ledger_back`, or from a snapshot's state).
-cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil
+cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
+                          bint begins) noexcept nogil
+# A command of a client's session took effect at `index`, or is said to have done so.
+cdef void ledger_command(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
+                         index_t index) noexcept nogil
 cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil
 # A client was told that its batch, which ends at `last`, is done.
 cdef void ledger_acked(Ledger* ledger, index_t last, uint64_t now_ns) noexcept nogil

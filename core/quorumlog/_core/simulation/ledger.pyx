@@ -72,6 +72,8 @@ cdef void ledger_close(Ledger* ledger) noexcept nogil:
     free(ledger.issued)
     free(ledger.committed)
     free(ledger.acked)
+    for i in range(ledger.commands_count):
+        free(ledger.commands[i].applied)
     free(ledger)
 
 
@@ -532,13 +534,43 @@ cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t a
         ledger_fail(ledger, b"state machines differ", node, last, applied_hash)
 
 
-cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil:
+cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
+                          bint begins) noexcept nogil:
     """Exactly once, in order: counted here without the product's table."""
     cdef Account* account = &ledger.accounts[node]
+    cdef uint64_t before
     check(session < LEDGER_SESSIONS, b"Q-LEDGER-03 the simulation has few sessions")
-    if sequence != account.applied_sequence[session] + 1:
+    before = account.applied_sequence[session]
+    if sequence != before + 1 and (before != 0 or not begins):
         ledger_fail(ledger, b"a session's batch was applied twice or out of order", node, session, sequence)
     account.applied_sequence[session] = sequence
+
+
+cdef Commands* commands_of(Ledger* ledger, uint64_t session) noexcept nogil:
+    cdef uint32_t i
+    for i in range(ledger.commands_count):
+        if ledger.commands[i].session == session:
+            return &ledger.commands[i]
+    check(ledger.commands_count < LEDGER_SESSIONS, b"Q-LEDGER-09 the simulation has few clients' sessions")
+    ledger.commands[ledger.commands_count].session = session
+    ledger.commands_count += 1
+    return &ledger.commands[ledger.commands_count - 1]
+
+
+cdef void ledger_command(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
+                         index_t index) noexcept nogil:
+    cdef Commands* commands = commands_of(ledger, session)
+    cdef uint64_t capacity
+    if sequence >= commands.capacity:
+        capacity = 2 * sequence + 64
+        commands.applied = <index_t*>realloc(commands.applied, capacity * sizeof(index_t))
+        check(commands.applied != NULL, b"Q-LEDGER-10 there is memory for clients' commands")
+        memset(commands.applied + commands.capacity, 0, (capacity - commands.capacity) * sizeof(index_t))
+        commands.capacity = capacity
+    if commands.applied[sequence] == 0:
+        commands.applied[sequence] = index
+    elif commands.applied[sequence] != index:
+        ledger_fail(ledger, b"a client's command was applied twice", node, session, sequence)
 
 
 cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil:

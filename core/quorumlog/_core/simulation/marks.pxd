@@ -88,7 +88,11 @@ cdef enum Mark:
     MARK_STOOD_DOWN_FAULTY = 69    # a leader that could not be in time
     MARK_ALL_ROTTEN = 70           # every node had a bad batch, and each another
     MARK_WHOLE_AGAIN = 71          # by an inspection of the disk
-    MARKS = 72
+    # Sessions
+    MARK_CLIENT_REPEATED = 72
+    MARK_CLIENT_EXPIRED = 73
+    MARK_SESSION_EXPIRED = 74      # a node's, for want of room
+    MARKS = 75
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -91,6 +91,11 @@ cdef void draw_sizes(WorldOptions* options, Prng* prng) noexcept nogil:
     options.keys = 1 + <uint32_t>prng_below(prng, 4)
     options.read_per_cent = 10 + <uint32_t>prng_below(prng, 60) if prng_chance(prng, 2, 3) else 0
     options.leases = options.profile == PROFILE_CLOCKS or prng_chance(prng, 1, 3)
+    options.stamped = prng_chance(prng, 1, 3) and options.machine == NULL
+    options.client_lifetime_ns = 3600000 * <uint64_t>MILLISECOND
+    if prng_chance(prng, 1, 2):
+        options.client_lifetime_ns = (3 + prng_below(prng, 15)) * options.election_timeout_ns
+    options.sessions_max = 4 + <uint32_t>prng_below(prng, 4) if prng_chance(prng, 1, 2) else 256
     options.give_up_per_cent = 25 if prng_chance(prng, 1, 2) else 0
     options.heartbeat_ns = (100 + prng_below(prng, 200)) * MILLISECOND
     # One batch in a message, in some seeds: a leader's old entries arrive before its own term's (Figure 8).
@@ -143,6 +148,7 @@ cdef void reference_sizes(WorldOptions* options) noexcept nogil:
     options.entries_max = 1
     options.keys = 4
     options.read_per_cent = 30
+    options.stamped = False
     options.leases = False
     options.heartbeat_ns = 100 * MILLISECOND
     options.client_ns = 200 * MILLISECOND

@@ -112,6 +112,9 @@ cdef struct WorldOptions:
     uint32_t keys                      # registers in use
     uint32_t read_per_cent             # of a client's turns
     bint leases                        # reads by lease too; clocks keep their bound, but in the profile for that
+    bint stamped                       # clients have sessions of their own (stamped.pxd)
+    uint64_t client_lifetime_ns        # of these, in log time
+    uint32_t sessions_max              # of nodes' sessions; the longest unused is forgotten
     uint32_t give_up_per_cent          # of a client's time-outs: it goes on in a new session
     uint64_t safety_ns                 # virtual time with faults
     uint64_t healed_ns                 # and without, in which progress must be made
@@ -253,6 +256,9 @@ cdef struct Host:
 
 cdef struct Client:
     uint64_t session           # its number + 1, and CLIENTS_MAX more whenever it gives up
+    uint64_t id                # stamped: the index that opened it; 0: not open yet
+    uint64_t birth             # its first sequence is one more
+    bint born
     uint64_t begun             # highest sequence ever proposed in this session
     uint64_t sent              # the same since the last rewind
     uint64_t acked             # highest sequence known applied

@@ -9,7 +9,7 @@ stack.  Every pool is bounded in bytes.
 from quorumlog._core.base.atomics cimport add_u32, atomic_ptr, atomic_u32, atomic_u64, sub_u32
 from quorumlog._core.base.types cimport group_t, index_t, node_t, term_t, wsn_t
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum RecordKind:
     KIND_ENTRIES = 1
@@ -24,6 +24,11 @@ cdef enum RecordKind:
     KIND_MEMBERSHIP = 10
     KIND_SNAPSHOT = 12         # a piece of a snapshot's file, on the wire alone
     KIND_CHOSEN = 15           # slots before `first` are chosen, with the values that lie there (Paxos)
+
+cdef enum IdentityFlag:
+    BATCH_BEGINS = 2               # the first of its session: its sequence is one more than an index committed before
+    BATCH_STAMPED = 4              # its last entry is the stamp of a client's session (engine/clients)
+    BATCH_FLAGS = 6                # both
 
 cdef enum:
     IDENTITY_BYTES = 80
@@ -41,6 +46,7 @@ cdef struct Batch:
     atomic_u32 references
     uint8_t kind
     uint8_t stamped                # identity holds the encoded header of the fields below
+    uint16_t flags                 # IdentityFlag, of entries
     uint8_t repair                 # its record mends one that is there already (docs/format.md 6.1)
     uint8_t slot                   # `first` is a slot: it takes one index, however many entries it has
     group_t group

@@ -180,6 +180,7 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
     if copy == NULL:
         return NULL
     copy.kind = batch.kind
+    copy.flags = batch.flags
     copy.group = batch.group
     copy.term = batch.term
     copy.ballot_node = batch.ballot_node
@@ -197,11 +198,13 @@ cdef Batch* batch_copy(BatchPool* pool, const Batch* batch) noexcept nogil:
 cdef void batch_stamp(Batch* batch) noexcept nogil:
     cdef uint8_t* p = batch.identity
     check2(kind_is_known(batch.kind), b"Q-BATCH-05 only a known kind is stamped", batch.kind, 0)
+    check2(batch.flags == 0 or batch.kind == KIND_ENTRIES, b"Q-BATCH-07 only entries have flags", batch.kind,
+           batch.flags)
     check2((batch.body_bytes & 7) == 0 and batch.body_bytes <= BATCH_BODY_BYTES_MAX,
            b"Q-BATCH-06 only a body within its bound is stamped", batch.body_bytes, batch.count)
     p[4] = IDENTITY_VERSION
     p[5] = batch.kind
-    put_u16(p + 6, IDENTITY_SLOT if batch.slot else 0)
+    put_u16(p + 6, batch.flags | (IDENTITY_SLOT if batch.slot else 0))
     put_u64(p + 8, batch.group)
     put_u64(p + 16, batch.term)
     put_u64(p + 24, batch.ballot_node)
@@ -223,12 +226,14 @@ cdef bint is_entries(uint8_t kind) noexcept nogil:
 
 cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept nogil:
     cdef uint8_t kind = identity[5]
+    cdef uint16_t flags = get_u16(identity + 6)
     cdef uint32_t count = get_u32(identity + 40)
     cdef uint32_t body_bytes = get_u32(identity + 44)
     if get_u32(identity) != crc32c(0, identity + 4, IDENTITY_BYTES - 4):
         return ERR_CORRUPT
-    if identity[4] != IDENTITY_VERSION or (get_u16(identity + 6) & ~<uint32_t>IDENTITY_SLOT) != 0 \
-            or get_u32(identity + 76) != 0:
+    if identity[4] != IDENTITY_VERSION or get_u32(identity + 76) != 0:
+        return ERR_CORRUPT
+    if flags & ~<uint32_t>(IDENTITY_SLOT | BATCH_FLAGS) or (flags & BATCH_FLAGS and kind != KIND_ENTRIES):
         return ERR_CORRUPT
     if not kind_is_known(kind):
         return ERR_CORRUPT
@@ -243,6 +248,7 @@ cdef int batch_parse_identity(Batch* batch, const uint8_t* identity) noexcept no
     elif count != 0:
         return ERR_CORRUPT
     batch.kind = kind
+    batch.flags = flags & BATCH_FLAGS
     batch.group = get_u64(identity + 8)
     batch.term = get_u64(identity + 16)
     batch.ballot_node = get_u64(identity + 24)
