@@ -18,7 +18,7 @@ from quorumlog._core.protocols.paxos_records cimport paxos_message
 from quorumlog._core.protocols.paxos_state cimport (
     PAXOS_ACCEPT, PAXOS_CHOSEN, AcceptedFields, AcceptFields, BeatFields, ChosenFields, Slot, slot_bit)
 from quorumlog._core.protocols.paxos_window cimport window_accept, window_advance, window_at, window_covers
-from quorumlog._core.storage.batch cimport IDENTITY_BYTES, KIND_ENTRIES, batch_drop, batch_stamp
+from quorumlog._core.storage.batch cimport IDENTITY_BYTES, KIND_BLANK, KIND_ENTRIES, batch_drop, batch_stamp
 
 cdef enum:
     ACCEPT_BYTES_CEILING = 15 << 20
@@ -75,7 +75,8 @@ cdef void leader_issue(Paxos* paxos, Outbox* out, Batch* batch, index_t slot) no
 cdef void leader_propose(Paxos* paxos, Outbox* out, const Event* event) noexcept nogil:
     cdef Batch* batch = event.batch
     cdef int slot
-    check(batch.kind == KIND_ENTRIES and batch.count >= 1, b"Q-PAXOS-53 a proposal has entries")
+    check((batch.kind == KIND_ENTRIES or batch.kind == KIND_BLANK) and batch.count >= 1,
+          b"Q-PAXOS-53 a proposal has entries")
     if paxos.role != ROLE_LEADER:
         outbox_refuse(out, batch, ERR_NOT_LEADER)
         return
