@@ -24,6 +24,8 @@ cdef bint held_elsewhere(const World* world, const Host* host, index_t index) no
 
 
 cdef void notice_bad(World* world, Host* host, index_t index, int status) noexcept nogil:
+    if world.ledger.slots != NULL:
+        return                         # a slot that was never written reads as bad, and whoever asked is told so
     mark(world.marks, MARK_FAULT_READ)
     trace_note(&world.trace, world.now_ns, TRACE_BAD, host.number, 0, 0, index, 0, 0)
     if status == ERR_CORRUPT:
@@ -37,6 +39,10 @@ cdef void notice_bad(World* world, Host* host, index_t index, int status) noexce
 
 cdef void notice_and_wait(World* world, Host* host, index_t index, int status) noexcept nogil:
     notice_bad(world, host, index, status)
+    if world.ledger.slots != NULL:
+        if status == ERR_CORRUPT or world.healed:
+            ledger_fail(world.ledger, b"a committed batch can't be read", host.number, index, status)
+        return
     if world.options.node_count == 1:
         # Nobody has another copy: the recovery says what is to be done.
         host.failing = status == ERR_CORRUPT
