@@ -17,7 +17,8 @@ from quorumlog._core.simulation.history cimport OPERATION_LOOK, OPERATION_READ, 
 from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.host_apply cimport host_look
 from quorumlog._core.simulation.host_disk cimport host_plan
-from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS, ledger_acked_by
+from quorumlog._core.simulation.ledger cimport LEDGER_SESSIONS
+from quorumlog._core.simulation.ledger_clients cimport ledger_acked_by
 from quorumlog._core.simulation.marks cimport MARK_GIVEN_UP, mark
 from quorumlog._core.simulation.trace cimport TRACE_PROPOSED, TRACE_READ, trace_note
 from quorumlog._core.simulation.world_state cimport (

@@ -20,8 +20,8 @@ from quorumlog._core.engine.sessions cimport (
 from quorumlog._core.simulation.clients cimport client_gives_up
 from quorumlog._core.simulation.history cimport history_return
 from quorumlog._core.simulation.ledger cimport (
-    LEDGER_SESSIONS, applied_step, ledger_acked, ledger_admitted, ledger_applied, ledger_fail, ledger_read,
-)
+    LEDGER_SESSIONS, applied_step, ledger_admitted, ledger_applied, ledger_fail)
+from quorumlog._core.simulation.ledger_clients cimport ledger_acked, ledger_read
 from quorumlog._core.simulation.marks cimport (
     MARK_APPLIED_COLD, MARK_GAP, MARK_GIVEN_UP_HAPPENED, MARK_READ_BOUNDED, MARK_READ_BY_LEASE,
     MARK_READ_FORWARDED, MARK_READ_LOOKED, MARK_READ_REFUSED, MARK_READ_TOO_STALE, MARK_READ_WAITED, MARK_REPEATED,

@@ -136,16 +136,7 @@ cdef void ledger_applied(Ledger* ledger, uint32_t node, index_t last, uint64_t a
 # It applies a session's batch (again from the start after `ledger_back`, or from a snapshot's state).
 cdef void ledger_admitted(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
                           bint begins) noexcept nogil
-# A command of a client's session took effect at `index`, or is said to have done so.
-cdef void ledger_command(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence,
-                         index_t index) noexcept nogil
 cdef void ledger_restored(Ledger* ledger, uint32_t node, uint64_t session, uint64_t sequence) noexcept nogil
-# A client was told that its batch, which ends at `last`, is done.
-cdef void ledger_acked(Ledger* ledger, index_t last, uint64_t now_ns) noexcept nogil
-# The highest index that somebody had been told of by then.
-cdef index_t ledger_acked_by(const Ledger* ledger, uint64_t at_ns) noexcept nogil
-# `kind`: ReadKind of engine/protocol.
-cdef void ledger_read(Ledger* ledger, uint32_t node, int kind, index_t index, index_t at_least) noexcept nogil
 # One step of every state machine's hash; the ledger's and the hosts' alike.
 cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
                            uint64_t body_crc) noexcept nogil

@@ -9,7 +9,8 @@ from quorumlog._core.engine.clients cimport (
     clients_admit, clients_remember, stamp_of)
 from quorumlog._core.simulation.clients cimport client_gives_up, key_of, value_of
 from quorumlog._core.simulation.host_apply cimport host_acknowledge
-from quorumlog._core.simulation.ledger cimport applied_step, ledger_command, ledger_fail
+from quorumlog._core.simulation.ledger cimport applied_step, ledger_fail
+from quorumlog._core.simulation.ledger_clients cimport ledger_command
 from quorumlog._core.simulation.marks cimport (
     MARK_CLIENT_EXPIRED, MARK_CLIENT_REPEATED, MARK_GIVEN_UP_HAPPENED, mark)
 from quorumlog._core.simulation.world_state cimport CLIENTS_MAX, THE_GROUP
