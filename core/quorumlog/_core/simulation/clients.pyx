@@ -31,6 +31,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 
+cdef enum:
+    # Who goes on as somebody else by choice leaves numbers for those who must, as their session was forgotten:
+    # without one they would never be served again.
+    SESSIONS_BY_CHOICE = LEDGER_SESSIONS // 4
+
+
 cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequence) noexcept nogil:
     cdef Prng prng
     cdef uint32_t count, table, size, i
@@ -91,7 +97,7 @@ cdef void client_gives_up(World* world, Client* client) noexcept nogil:
 cdef void choose_host(World* world, Client* client) noexcept nogil:
     """Where the old one thinks the leader is, else anywhere."""
     cdef Host* host = &world.hosts[client.target]
-    if client.begun > client.acked and client.session + CLIENTS_MAX < LEDGER_SESSIONS \
+    if client.begun > client.acked and client.session + CLIENTS_MAX < SESSIONS_BY_CHOICE \
             and prng_chance(&world.prng, world.options.give_up_per_cent, 100):
         client_gives_up(world, client)
     if host.up and host.status.leader != 0 and host.status.leader != host.id \

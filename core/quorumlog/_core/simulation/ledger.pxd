@@ -17,7 +17,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     FAILURE_BYTES = 256
     TERMS_MAX = 1 << 16
-    LEDGER_SESSIONS = 256
+    LEDGER_SESSIONS = 1024
     NEVER_MENDED = 0xFFFFFFFFFFFFFFFF
 
 # A batch by what identifies it.
