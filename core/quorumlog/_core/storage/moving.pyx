@@ -3,9 +3,11 @@
 The preparing thread reads the live records of a head segment that is mostly dead; the
 owner writes them again, flagged as moved and with their old WSNs; when that is durable
 nobody needs the head any more.  A truncation in between calls the whole move off.
+What is left behind as dead is dead once that which says so (a compaction, a drop, a
+truncation, a successor) is durable too: until then a crash brings the record back.
 """
 
-from quorumlog._core.base.atomics cimport load_u32, store_u32
+from quorumlog._core.base.atomics cimport load_u32, load_u64, store_u32
 from quorumlog._core.base.checks cimport check2
 from quorumlog._core.base.status cimport ERR_AGAIN, ERR_COMPACTED, ERR_NOT_FOUND, OK
 from quorumlog._core.base.types cimport index_t, wsn_t
@@ -152,6 +154,7 @@ cdef int read_some(Wal* wal) noexcept nogil:
         moving.failed_id = moving.head_id
         give_up(wal)
     else:
+        moving.dead_as_of = wal.next_wsn - 1
         store_u32(&moving.state, MOVE_READY)
     unlock(&wal.state_mutex)
     return ERR_AGAIN
@@ -208,6 +211,7 @@ cdef void drop_dead(Wal* wal) noexcept nogil:
                 or group.opened_wsn > moving.records[i].wsn \
                 or batch_last(moving.records[i]) < group.planned.first:
             batch_drop(moving.records[i])
+            moving.dead_as_of = wal.next_wsn - 1
             continue
         moving.records[kept] = moving.records[i]
         kept += 1
@@ -238,7 +242,7 @@ cdef void moving_planned(Wal* wal) noexcept nogil:
 cdef void moving_settled(Wal* wal) noexcept nogil:
     cdef Moving* moving = &wal.moving
     if load_u32(&moving.state) != MOVE_READY or moving.planned < moving.count \
-            or wal.plans_completed < moving.last_plan:
+            or wal.plans_completed < moving.last_plan or load_u64(&wal.flushed) < moving.dead_as_of:
         return
     check2(wal.segment_count > 0, b"Q-MOVE-01 a move has a head", <long long>moving.head_id,
            wal.segment_count)

@@ -165,6 +165,7 @@ cdef struct Moving:
     uint64_t head_id
     uint64_t failed_id             # not tried again
     wsn_t as_of                    # records were chosen when this was the newest
+    wsn_t dead_as_of               # what says that a record need not move is durable with this
     FooterEntry* entries           # of the head
     uint32_t entry_count
     uint32_t position
