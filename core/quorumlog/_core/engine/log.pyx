@@ -319,7 +319,8 @@ cdef void log_relieve(GroupLog* log) noexcept nogil:
 
 
 cdef void evict(GroupLog* log) noexcept nogil:
-    evict_to(log, log.cache_limit_bytes)
+    if log.cached_bytes > log.cache_limit_bytes:
+        evict_to(log, log.cache_limit_bytes)
 
 
 cdef void evict_to(GroupLog* log, uint64_t limit_bytes) noexcept nogil:

@@ -38,7 +38,7 @@ from quorumlog._core.protocols.raft_follower cimport (
 from quorumlog._core.protocols.raft_freshness cimport freshness_as_of
 from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_ns
 from quorumlog._core.protocols.raft_membership cimport (
-    membership_is_alone, membership_is_voter, membership_on_removed, membership_take)
+    membership_is_voter, membership_on_removed, membership_take)
 from quorumlog._core.protocols.raft_reads cimport (
     reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
     reads_quorum_heard_ns)
@@ -51,7 +51,7 @@ from quorumlog._core.protocols.raft_replication cimport (
     replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
 from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
-    PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY,
+    PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY, SPARES,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
     RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_REMOVED, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
     RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, is_peer, number_max,
@@ -135,8 +135,7 @@ cdef bint restore_membership(Raft* raft, const RaftOptions* options) noexcept no
             member.name = options.members[i].name
     membership_take(raft, &roster, options.membership_index if options.membership != NULL else 0)
     # Nobody to repair it, nobody to admit it.
-    return not membership_is_alone(raft) or (
-        options.fault_count == 0 and not options.listening and options.snapshot_needed == 0)
+    return not raft.alone or (options.fault_count == 0 and not options.listening and options.snapshot_needed == 0)
 
 
 cdef bint rules_are_safe(const Raft* raft) noexcept nogil:
@@ -225,9 +224,10 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
     raft.wall_ns = event.wall_ns
     raft.wsn_next = event.wsn_next
     raft.more_to_send = False
-    room = raft_refill(raft)
+    room = raft.spare_count == SPARES or raft_refill(raft)
     disk_look(raft)
-    transfer_expire(raft)
+    if raft.transfer_target != 0:
+        transfer_expire(raft)
     if raft.reset_unwritten and room:
         snapshot_write_reset(raft, out)
         room = raft_refill(raft)
@@ -261,22 +261,24 @@ cdef void raft_step(void* state, const Event* event, Outbox* out) noexcept nogil
         on_peer_event(raft, out, event)
     if more and raft.role == ROLE_LEADER:
         replication_send_all(raft, out)
-    change_turn(raft, out)
-    leave_if_removed(raft, out)
-    transfer_turn(raft, out)
+    if raft.role == ROLE_LEADER:
+        change_turn(raft, out)
+        leave_if_removed(raft, out)
+    if raft.transfer_target != 0:
+        transfer_turn(raft, out)
     if raft.faults.count > 0:
         if raft.role == ROLE_CANDIDATE or raft.role == ROLE_PRE_CANDIDATE:
             election_follow(raft, out, 0)      # found on the way
         repair_turn(raft, out)
     snapshot_turn(raft, out)
-    if raft.role == ROLE_LEADER:
+    if raft.shipping and raft.role == ROLE_LEADER:
         shipping_turn(raft, out)
     finish(raft, out)
 
 
 cdef void leave_if_removed(Raft* raft, Outbox* out) noexcept nogil:
     """4.2.2: "a leader that is removed from the configuration steps down once the Cnew entry is committed"."""
-    if raft.role != ROLE_LEADER or membership_is_voter(raft) or raft.membership.index > raft.commit:
+    if membership_is_voter(raft) or raft.membership.index > raft.commit:
         return
     transfer_at_once(raft, out)
     election_follow(raft, out, 0)
@@ -303,7 +305,7 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
         election_follow(raft, out, 0)  # rule 10: "a leader that finds one repairs it or steps down"
         election_reset_timer(raft)
         return
-    if raft.role == ROLE_LEADER and disk_stands_still(raft) and not membership_is_alone(raft):
+    if raft.role == ROLE_LEADER and disk_stands_still(raft) and not raft.alone:
         raft.disk_stalls += 1
         transfer_at_once(raft, out)
         election_follow(raft, out, 0)
@@ -359,23 +361,26 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
     if raft.faults.count > 0:
         out.faulty_first = faults_first(&raft.faults)
     if raft.role == ROLE_LEADER:
-        if membership_is_alone(raft):
+        if raft.alone:
             out.deadline_ns = 0        # nobody to tell, nobody to lose
         else:
-            out.deadline_ns = min(raft.heartbeat_deadline_ns,
-                                  reads_quorum_heard_ns(raft) + raft.election_timeout_ns)
+            out.deadline_ns = raft.heartbeat_deadline_ns
+            # Times of hearing only rise: who was heard late enough then need not be looked at again.
+            if raft.quorum_heard_ns + raft.election_timeout_ns < out.deadline_ns:
+                raft.quorum_heard_ns = reads_quorum_heard_ns(raft)
+                out.deadline_ns = min(out.deadline_ns, raft.quorum_heard_ns + raft.election_timeout_ns)
             if raft.commit_due_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.commit_due_ns)
             if raft.transfer_target != 0:
                 out.deadline_ns = min(out.deadline_ns, raft.transfer_until_ns)
-            shipping_ns = shipping_deadline_ns(raft)
+            shipping_ns = shipping_deadline_ns(raft) if raft.shipping else 0
             if shipping_ns != 0:
                 out.deadline_ns = min(out.deadline_ns, shipping_ns)
         if raft.more_to_send:
             out.deadline_ns = raft.now_ns
     else:
         out.deadline_ns = raft.election_deadline_ns
-        reads_ns = reads_deadline_ns(raft)
+        reads_ns = reads_deadline_ns(raft) if raft.forwarded_count > 0 else 0
         if reads_ns != 0 and reads_ns < out.deadline_ns:
             out.deadline_ns = reads_ns
     if raft.faults.count > 0:

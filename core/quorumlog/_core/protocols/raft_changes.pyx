@@ -167,15 +167,18 @@ cdef bint voters_are_ready(Raft* raft) noexcept nogil:
 
 
 cdef void change_turn(Raft* raft, Outbox* out) noexcept nogil:
-    cdef Roster roster
-    cdef uint32_t i
     if raft.role != ROLE_LEADER or record_is_open(raft):
         return
     if raft.membership_done != raft.membership.index:
         raft.membership_done = raft.membership.index
         membership_tell_removed(raft, out)
-    if not membership_pends(&raft.membership) or raft.transfer_target != 0:
-        return
+    if raft.change_pends and raft.transfer_target == 0:
+        go_on(raft, out)
+
+
+cdef void go_on(Raft* raft, Outbox* out) noexcept nogil:
+    cdef Roster roster
+    cdef uint32_t i
     if membership_is_joint(&raft.membership):
         next_roster(raft, &roster, MEMBERSHIP_LEFT)
     elif voters_are_ready(raft):

@@ -45,7 +45,8 @@ cdef bint follower_acknowledge_leader(Raft* raft, Outbox* out, node_t sender) no
     raft.heard_leader_ns = raft.now_ns
     raft.removed_index = 0             # who sends to it counts on it
     election_reset_timer(raft)
-    reads_on_leader_heard(raft, out)
+    if raft.forwarded_count > 0:
+        reads_on_leader_heard(raft, out)
     return True
 
 

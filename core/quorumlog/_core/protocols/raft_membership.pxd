@@ -9,7 +9,7 @@ from quorumlog._core.base.types cimport index_t, node_t
 from quorumlog._core.engine.membership cimport Roster
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
-from quorumlog._core.protocols.raft_state cimport Raft
+from quorumlog._core.protocols.raft_state cimport Raft, slot_bit
 from quorumlog._core.storage.batch cimport Batch
 
 # Is it a record that a log may hold?
@@ -21,10 +21,6 @@ cdef bint membership_may_truncate(const Raft* raft, index_t first) noexcept nogi
 cdef void membership_truncated(Raft* raft, Outbox* out, index_t first) noexcept nogil
 # A roster from outside the log is in force: a recovered one.
 cdef void membership_take(Raft* raft, const Roster* roster, index_t index) noexcept nogil
-# This node votes, and may lead.
-cdef bint membership_is_voter(const Raft* raft) noexcept nogil
-# Nobody else belongs to the group.
-cdef bint membership_is_alone(const Raft* raft) noexcept nogil
 
 # Somebody who is no member asks for votes: tells him so if he can't know it (A-M12).  True: told.
 cdef bint membership_refuse_stranger(Raft* raft, Outbox* out, node_t sender, index_t knows) noexcept nogil
@@ -32,3 +28,8 @@ cdef bint membership_refuse_stranger(Raft* raft, Outbox* out, node_t sender, ind
 cdef void membership_on_removed(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # Leader, when a record was committed: tells those that it removed.
 cdef void membership_tell_removed(Raft* raft, Outbox* out) noexcept nogil
+
+
+cdef inline bint membership_is_voter(const Raft* raft) noexcept nogil:
+    """This node votes, and may lead."""
+    return (raft.membership.voters & slot_bit(raft.self_slot)) != 0

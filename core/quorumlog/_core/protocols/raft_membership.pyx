@@ -6,12 +6,13 @@ from quorumlog._core.base.mutants cimport mutant
 from quorumlog._core.base.status cimport OK
 from quorumlog._core.base.types cimport NODES_MAX, node_t
 from quorumlog._core.engine.membership cimport (
-    MEMBERSHIP_LEFT, MEMBER_NONE, Member, membership_adopt, membership_before, membership_slot, roster_decode)
+    MEMBERSHIP_LEFT, MEMBER_NONE, Member, membership_adopt, membership_before, membership_pends,
+    membership_slot, roster_decode)
 from quorumlog._core.engine.progress cimport progress_open
 from quorumlog._core.engine.protocol cimport ROLE_LEADER
 from quorumlog._core.engine.transfer cimport sending_end
 from quorumlog._core.protocols.raft_records cimport raft_message
-from quorumlog._core.protocols.raft_state cimport RAFT_REMOVED, RemovedFields, slot_bit
+from quorumlog._core.protocols.raft_state cimport RAFT_REMOVED, RemovedFields, is_peer, slot_bit
 from quorumlog._core.storage.batch cimport KIND_MEMBERSHIP
 
 from libc.string cimport memcpy
@@ -57,6 +58,12 @@ cdef void membership_take(Raft* raft, const Roster* roster, index_t index) noexc
     for slot in range(NODES_MAX):
         if raft.membership.nodes[slot] != before[slot]:
             forget_slot(raft, slot)
+    # Each step asks for these.
+    raft.alone = True
+    for slot in range(<int>raft.membership.count):
+        raft.alone = raft.alone and not is_peer(raft, slot)
+    raft.change_pends = membership_pends(&raft.membership)
+    raft.quorum_heard_ns = 0           # it was another quorum
 
 
 cdef void membership_appended(Raft* raft, Outbox* out, const Batch* batch) noexcept nogil:
@@ -78,18 +85,6 @@ cdef void membership_truncated(Raft* raft, Outbox* out, index_t first) noexcept 
     membership_before(&raft.membership, &roster)
     membership_take(raft, &roster, raft.membership.roster.before_index)
     out.membership_changed = True
-
-
-cdef bint membership_is_voter(const Raft* raft) noexcept nogil:
-    return (raft.membership.voters & slot_bit(raft.self_slot)) != 0
-
-
-cdef bint membership_is_alone(const Raft* raft) noexcept nogil:
-    cdef int slot
-    for slot in range(<int>raft.membership.count):
-        if raft.membership.nodes[slot] != 0 and slot != raft.self_slot:
-            return False
-    return True
 
 
 # Removed nodes

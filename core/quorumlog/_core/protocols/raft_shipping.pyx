@@ -50,6 +50,7 @@ cdef void shipping_begin(Raft* raft, Outbox* out, int slot, index_t index) noexc
     if p.state == PEER_SNAPSHOT and same_snapshot(&raft.sending[slot].id, &raft.snapshot):
         return
     progress_to_snapshot(p)
+    raft.shipping = True
     sending_begin(&raft.sending[slot], &raft.snapshot, raft.now_ns)
     ask_where(raft, out, slot)
 
@@ -113,9 +114,11 @@ cdef bint shipping_on_reply(Raft* raft, Outbox* out, int slot, const Message* me
 
 cdef void shipping_turn(Raft* raft, Outbox* out) noexcept nogil:
     cdef int slot
+    raft.shipping = False
     for slot in range(<int>raft.membership.count):
         if raft.progress[slot].state != PEER_SNAPSHOT or slot == raft.self_slot:
             continue
+        raft.shipping = True
         check2(raft.sending[slot].id.index != 0, b"Q-RAFT-91 in snapshot mode there is a snapshot", slot, raft.term)
         if sending_overdue(&raft.sending[slot], patience_ns(raft), raft.now_ns):
             ask_where(raft, out, slot)

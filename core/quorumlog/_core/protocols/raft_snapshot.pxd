@@ -24,5 +24,18 @@ cdef void snapshot_on_made(Raft* raft, Outbox* out, const Event* event) noexcept
 cdef bint snapshot_on_piece(Raft* raft, Outbox* out, const Message* message) noexcept nogil
 # Storage has a piece, or all, of what comes in.
 cdef void snapshot_on_stored(Raft* raft, Outbox* out, const Event* event) noexcept nogil
-# At the end of each step: remembers how far the log has grown, and says when a snapshot is due.
-cdef void snapshot_turn(Raft* raft, Outbox* out) noexcept nogil
+# Remembers how far the log has grown.
+cdef void snapshot_mark(Raft* raft) noexcept nogil
+# Says whether a snapshot is due.
+cdef void snapshot_look(Raft* raft, Outbox* out) noexcept nogil
+
+
+cdef inline void snapshot_turn(Raft* raft, Outbox* out) noexcept nogil:
+    """At the end of each step, nearly all of which have nothing to do here."""
+    cdef uint64_t bytes = raft.log.appended_bytes
+    if raft.mark_count == 0 or bytes - raft.marks[raft.mark_count - 1].bytes >= raft.mark_bytes:
+        snapshot_mark(raft)
+    # A node's share comes on top of snapshot_log_bytes.
+    if raft.snapshot_forced or (raft.snapshot_log_bytes != 0
+                                and bytes - raft.snapshot_seen_bytes >= raft.snapshot_log_bytes):
+        snapshot_look(raft, out)

@@ -40,12 +40,9 @@ cdef void thin_marks(Raft* raft) noexcept nogil:
     raft.mark_bytes *= 2
 
 
-cdef void note_growth(Raft* raft) noexcept nogil:
-    cdef HeadMark* newest
-    if raft.mark_count > 0:
-        newest = &raft.marks[raft.mark_count - 1]
-        if raft.log.appended_bytes - newest.bytes < raft.mark_bytes or newest.index == raft.log.last:
-            return
+cdef void snapshot_mark(Raft* raft) noexcept nogil:
+    if raft.mark_count > 0 and raft.marks[raft.mark_count - 1].index == raft.log.last:
+        return
     if raft.mark_count == HEAD_MARKS:
         thin_marks(raft)
     raft.marks[raft.mark_count].index = raft.log.last
@@ -103,8 +100,7 @@ cdef uint64_t due_bytes(const Raft* raft) noexcept nogil:
     return raft.snapshot_log_bytes + share
 
 
-cdef void snapshot_turn(Raft* raft, Outbox* out) noexcept nogil:
-    note_growth(raft)
+cdef void snapshot_look(Raft* raft, Outbox* out) noexcept nogil:
     if raft.snapshot_needed != 0:
         return                         # there is no state to make one of
     if raft.snapshot_forced:

@@ -246,6 +246,7 @@ cdef struct Raft:
     index_t term_first             # first index of the own term
     uint64_t uncommitted_bytes     # proposed in this term, not committed
     uint64_t heartbeat_deadline_ns
+    uint64_t quorum_heard_ns       # a commit quorum was heard at or after this: reads_quorum_heard_ns, some time ago
     uint64_t round                 # of heartbeats, over all terms led
     bint more_to_send              # the outbox was full
 
@@ -311,6 +312,7 @@ cdef struct Raft:
     index_t reset_truncate         # first of them: != 0: drop everything from here on
     # To peers, by slot (raft_shipping.pyx)
     Sending sending[NODES_MAX]
+    bint shipping                  # some peer may be sent one: False is sure
     uint64_t snapshot_bytes_per_s
     uint32_t piece_bytes
 
@@ -326,6 +328,8 @@ cdef struct Raft:
 
     # Membership (raft_membership.pyx, raft_changes.pyx)
     index_t removed_index          # of the membership that this node is said not to belong to; 0: it is not said
+    bint alone                     # nobody else belongs to the group
+    bint change_pends              # membership_pends: what a leader has to go on with
     index_t membership_done        # the newest one whose commit the leader has seen
     index_t caught_up_to[NODES_MAX]            # by slot: where a learner has to get in this round; 0: none yet
     uint64_t caught_up_since_ns[NODES_MAX]

@@ -27,8 +27,16 @@ cdef void transfer_to_priority(Raft* raft, Outbox* out) noexcept nogil
 # A new leader / the end of leading.
 cdef void transfer_start(Raft* raft) noexcept nogil
 cdef void transfer_forget(Raft* raft) noexcept nogil
-# Begins a step: notes since when the disk is waited for.
-cdef void disk_look(Raft* raft) noexcept nogil
 cdef bint disk_stands_still(const Raft* raft) noexcept nogil
 # Leader whose disk stands still: tells the best successor, if one is caught up.
 cdef void transfer_at_once(Raft* raft, Outbox* out) noexcept nogil
+
+
+cdef inline bint waits_for_disk(const Raft* raft) noexcept nogil:
+    return raft.log.flushed < raft.log.last or raft.hard_state_wsn > raft.flushed_wsn
+
+
+cdef inline void disk_look(Raft* raft) noexcept nogil:
+    """Begins a step: notes since when the disk is waited for."""
+    if not waits_for_disk(raft):
+        raft.disk_moved_ns = raft.now_ns

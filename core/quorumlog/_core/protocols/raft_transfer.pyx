@@ -108,15 +108,6 @@ cdef void transfer_to_priority(Raft* raft, Outbox* out) noexcept nogil:
 
 # The disk
 
-cdef bint waits_for_disk(const Raft* raft) noexcept nogil:
-    return raft.log.flushed < raft.log.last or raft.hard_state_wsn > raft.flushed_wsn
-
-
-cdef void disk_look(Raft* raft) noexcept nogil:
-    if not waits_for_disk(raft):
-        raft.disk_moved_ns = raft.now_ns
-
-
 cdef bint disk_stands_still(const Raft* raft) noexcept nogil:
     return (waits_for_disk(raft) and raft.now_ns - raft.disk_moved_ns >= raft.disk_patience_ns
             and not mutant(b"stalled-disk-leads"))
