@@ -62,8 +62,6 @@ cdef void leader_issue(Paxos* paxos, Outbox* out, Batch* batch, index_t slot) no
     batch.ballot_node = paxos.self
     batch.first = slot
     batch.slot = 1
-    if batch.leader_time_ns == 0:
-        batch.leader_time_ns = paxos.wall_ns
     batch_stamp(batch)
     at = window_at(paxos, slot)
     check2(not at.proposed, b"Q-PAXOS-52 a ballot proposes one value in a slot", slot, paxos.promised_round)

@@ -98,7 +98,9 @@ cdef void paxos_write_mark(Paxos* paxos, Outbox* out, index_t first) noexcept no
 
 cdef Batch* paxos_noop(Paxos* paxos) noexcept nogil:
     # One empty entry: offsets 0, 0 and no payload (docs/format.md 1.1).
-    return take_spare(paxos, KIND_BLANK, 0, 0, 1, 8)
+    cdef Batch* batch = take_spare(paxos, KIND_BLANK, 0, 0, 1, 8)
+    batch.leader_time_ns = paxos.wall_ns           # whoever adopts it keeps this: it is of the value
+    return batch
 
 
 cdef Message* paxos_message(Paxos* paxos, Outbox* out, uint16_t kind, node_t target) noexcept nogil:

@@ -20,6 +20,7 @@ cdef bint window_holds(Paxos* paxos, index_t slot, term_t round, node_t node) no
 cdef wsn_t window_wsn(Paxos* paxos, index_t slot) noexcept nogil
 # Moves what is chosen and durable from the ring to the log; writes a chosen mark when it is due.
 cdef void window_advance(Paxos* paxos, Outbox* out) noexcept nogil
-# Is it the same command?  Whatever the ballot.
+# Is it the same in all that is applied, its leader's time and flags too?  Whatever the ballot.  A client's retry,
+# proposed by another leader, has the same bytes and another time, by which sessions end.
 cdef bint same_value(const Batch* one, const Batch* other) noexcept nogil
 cdef void window_close(Paxos* paxos) noexcept nogil

@@ -23,7 +23,8 @@ cdef Slot* window_at(Paxos* paxos, index_t slot) noexcept nogil:
 
 cdef bint same_value(const Batch* one, const Batch* other) noexcept nogil:
     return (one.body_crc == other.body_crc and one.body_bytes == other.body_bytes and one.session == other.session
-            and one.sequence == other.sequence and one.kind == other.kind and one.count == other.count)
+            and one.sequence == other.sequence and one.kind == other.kind and one.count == other.count
+            and one.flags == other.flags and one.leader_time_ns == other.leader_time_ns)
 
 
 cdef void put(Paxos* paxos, Slot* at, Batch* batch, wsn_t wsn) noexcept nogil:

@@ -33,7 +33,9 @@ cdef uint64_t applied_step(uint64_t hash, uint64_t session, uint64_t sequence,
 
 
 cdef uint64_t content_of(const Batch* batch) noexcept nogil:
-    return applied_step(batch.kind, batch.session, batch.sequence, batch.body_crc)
+    """Of all that decides what applying it does."""
+    return applied_step(applied_step(batch.kind, batch.session, batch.sequence, batch.body_crc),
+                        batch.flags, batch.leader_time_ns, batch.count)
 
 
 cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
