@@ -121,7 +121,7 @@ def test_clocks_beyond_the_bound_show_stale_reads_by_lease() -> None:
 def test_a_batch_that_is_bad_on_every_node_is_named_by_each_and_stops_the_group(nodes: int) -> None:
     """The atlas exceeded on purpose: nothing is guessed, and every node names a file and an offset (P4)."""
     standing = 0
-    for seed in range(4):
+    for seed in range(12):
         result = run(seed, profile="beyond", nodes=nodes, safety_ms=10_000, healed_ms=10_000)
         assert result["failure"] == ""
         stopped = [stop for stop in result["stopped"] if stop]

@@ -341,7 +341,7 @@ cdef class RaftNode:
         options.snapshot_bytes_per_s = snapshot_bytes_per_s
         options.piece_bytes = 64
         options.priority = priority
-        options.joining = joining
+        options.joining, options.heeds_strangers = joining, True
         if membership is not None:
             options.membership, options.membership_bytes = membership, len(membership)
             options.membership_index = membership_index

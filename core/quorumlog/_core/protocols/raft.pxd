@@ -16,6 +16,7 @@ cdef struct RaftOptions:
     Member members[NODES_MAX]          # names and addresses, as far as they are known, of these and others
     uint32_t member_count
     bint joining                       # not one of the voters: it waits to be added
+    bint heeds_strangers               # the membership may change: a leader that it doesn't name may be ahead of it
     const uint8_t* membership          # body of the newest membership record, of the log or before its head; NULL: none
     uint32_t membership_bytes
     index_t membership_index

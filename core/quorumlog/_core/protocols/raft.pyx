@@ -106,6 +106,7 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
         raft_close(raft)
         return NULL
     raft.group = options.group
+    raft.heeds_strangers = options.heeds_strangers
     raft.election_timeout_ns = options.election_timeout_ns
     raft.heartbeat_ns = options.heartbeat_ns
     raft.append_bytes_max = options.append_bytes_max
@@ -405,7 +406,7 @@ cdef bint may_be_a_strangers(const Raft* raft, const Message* message) noexcept 
     """4.1: a node heeds leaders that its own membership doesn't name, as it may be behind; candidates too, if they
     know of a newer membership.  Who knows of an older one was removed, and is told so."""
     cdef const VoteFields* asked = <const VoteFields*>message.fields
-    if message.sender == 0:
+    if message.sender == 0 or not raft.heeds_strangers:
         return False
     if message.kind == RAFT_PRE_VOTE:
         return asked.membership != raft.membership.index

@@ -329,6 +329,7 @@ cdef struct Raft:
     # Membership (raft_membership.pyx, raft_changes.pyx)
     index_t removed_index          # of the membership that this node is said not to belong to; 0: it is not said
     bint alone                     # nobody else belongs to the group
+    bint heeds_strangers           # else who isn't named in the membership has no say at all
     bint change_pends              # membership_pends: what a leader has to go on with
     index_t membership_done        # the newest one whose commit the leader has seen
     index_t caught_up_to[NODES_MAX]            # by slot: where a learner has to get in this round; 0: none yet
