@@ -90,6 +90,7 @@ def test_the_hot_profile_leaves_nothing_out() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)          # minutes, on a busy machine of two cores
 def test_thousands_of_seeds() -> None:
     """Every fault is drawn, every rare path taken, every invariant held."""
     made = campaign(FIRST, SEEDS)
