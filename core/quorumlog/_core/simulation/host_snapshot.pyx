@@ -359,7 +359,7 @@ cdef void host_snapshot_job(World* world, Host* host) noexcept nogil:
     kind = job.kind
     crashing = hit_by_crash(world, host, job)
     job.status = carry_out(world, host, job)
-    if crashing and host.disk.operations >= host.disk.halt_at:
+    if crashing and host.disk.operations + 1 >= host.disk.halt_at:
         mark(world.marks, MARK_SNAPSHOT_CRASHED)       # nobody is left to be told
         job_free(job)
         return
