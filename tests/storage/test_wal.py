@@ -571,6 +571,40 @@ def test_a_truncation_calls_a_move_off(open_log, when):
         assert log.report()["corrupt"] == 0
 
 
+def test_what_a_compaction_under_way_calls_dead_still_pins_the_head(open_log):
+    """A move leaves it behind; until the compaction is flushed a crash brings it back."""
+    log = open_log(segment_bytes=MIB)
+    log.open_group(GROUP, b"fast")
+    log.open_group(8, b"slow")
+    log.append(8, 1, 1, [b"slow"])
+    at = 1
+    while log.status()["segments"] < 5:
+        log.append(GROUP, 1, at, entries(3, 10_000, at))
+        at += 3
+        log.settle()
+    log.compact(GROUP, at, 1)
+    log.append(GROUP, 1, at, entries(1))
+    log.settle()
+    log.append(GROUP, 1, at + 1, entries(1))
+    ahead = planned(log)
+    log.compact(8, 2, 1)
+    while log.prepare() == OK:
+        pass
+    segments = log.status()["segments"]
+    log.execute(ahead)
+    log.complete(ahead)
+    assert log.status()["segments"] == segments >= 4
+    log.abandon()                      # the compaction was never written
+
+    log = open_log(segment_bytes=MIB)
+    assert log.report()["corrupt"] == 0
+    assert log.report()["groups"][8]["first"] == 1
+    assert log.read(8, 1)[::3] == (OK, [b"slow"])
+    log.compact(8, 2, 1)
+    log.settle()
+    assert log.status()["segments"] <= 2
+
+
 def test_preparing_waits_for_a_lull_but_not_when_spares_are_low(open_log):
     log = open_log(segment_bytes=4 * MIB, group_bytes=MIB, spares=4)
     log.open_group(GROUP, b"a")
