@@ -44,13 +44,14 @@ cdef void raise_promise(Paxos* paxos, Outbox* out, const Message* message) noexc
 
 # Phase 1b
 
-cdef Batch* page_of(Paxos* paxos, index_t start, PromiseFields* fields) noexcept nogil:
-    """The identities of what is accepted from `start` on, as many as fit a page; NULL: nothing, or no memory."""
+cdef bint page_of(Paxos* paxos, index_t start, PromiseFields* fields, Batch** out) noexcept nogil:
+    """The identities of what is accepted from `start` on, as many as fit a page; NULL: nothing.  False: no memory."""
     cdef index_t slot = start
     cdef index_t slots[PAGE_SLOTS_MAX]
     cdef uint32_t count = 0
     cdef uint32_t i, table
     cdef Batch* page
+    out[0] = NULL
     fields.covers = start - 1
     while slot <= paxos.accepted_last and count < paxos.page_slots:
         if window_at(paxos, slot).batch != NULL:
@@ -60,11 +61,11 @@ cdef Batch* page_of(Paxos* paxos, index_t start, PromiseFields* fields) noexcept
         slot += 1
     fields.more = slot <= paxos.accepted_last
     if count == 0:
-        return NULL
+        return True
     table = offsets_bytes(count)
     page = batch_new(paxos.pool, table + count * IDENTITY_BYTES)
     if page == NULL:
-        return NULL
+        return False
     memset(page.body, 0, table)
     for i in range(count):
         put_u32(page.body + 4 * (i + 1), (i + 1) * IDENTITY_BYTES)
@@ -76,7 +77,8 @@ cdef Batch* page_of(Paxos* paxos, index_t start, PromiseFields* fields) noexcept
     page.count = count
     page.body_crc = crc32c(0, page.body, page.body_bytes)
     batch_stamp(page)
-    return page
+    out[0] = page
+    return True
 
 
 cdef bint acceptor_on_prepare(Paxos* paxos, Outbox* out, const Message* message) noexcept nogil:
@@ -98,9 +100,8 @@ cdef bint acceptor_on_prepare(Paxos* paxos, Outbox* out, const Message* message)
     memset(&fields, 0, sizeof(fields))
     fields.start = start
     fields.chosen = paxos.log.last
-    page = page_of(paxos, max(start, paxos.log.last + 1), &fields)
-    if page == NULL and fields.covers >= max(start, paxos.log.last + 1) and holds_any(paxos, fields.covers, start):
-        return True                    # no memory for the page: it asks again
+    if not page_of(paxos, max(start, paxos.log.last + 1), &fields, &page):
+        return True                    # it asks again
     reply = paxos_message(paxos, out, PAXOS_PROMISE, message.sender)
     memcpy(reply.fields, &fields, sizeof(fields))
     # What is said to be accepted is durable before it is said.
@@ -110,15 +111,6 @@ cdef bint acceptor_on_prepare(Paxos* paxos, Outbox* out, const Message* message)
         outbox_attach(out, reply, page)
         batch_drop(page)
     return True
-
-
-cdef bint holds_any(Paxos* paxos, index_t covers, index_t start) noexcept nogil:
-    cdef index_t slot = max(start, paxos.log.last + 1)
-    while slot <= covers:
-        if window_at(paxos, slot).batch != NULL:
-            return True
-        slot += 1
-    return False
 
 
 # Phase 2b

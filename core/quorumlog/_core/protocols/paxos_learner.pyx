@@ -90,8 +90,7 @@ cdef void learner_on_fetched(Paxos* paxos, Outbox* out, const Event* event) noex
     cdef uint32_t i
     cdef uint64_t bytes = 0
     if event.status != OK or event.batch_count == 0:
-        paxos.fetch_errors += 1        # it asks again, this node or another
-        return
+        return                         # it asks again, this node or another
     if not outbox_has_room(out, MESSAGE_BATCHES_MAX):
         return
     reply = taught_message(paxos, out, event.peer, event.batches[0].first)

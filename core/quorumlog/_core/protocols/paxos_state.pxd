@@ -236,7 +236,6 @@ cdef struct Paxos:
     uint64_t elections
     uint64_t leader_changes
     uint64_t peer_errors
-    uint64_t fetch_errors
 
 
 cdef inline uint64_t number_max() noexcept nogil:
