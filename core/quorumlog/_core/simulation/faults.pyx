@@ -24,6 +24,7 @@ from quorumlog._core.simulation.marks cimport (
 from quorumlog._core.simulation.network cimport (
     network_be_kind, network_bridge, network_clog, network_heal, network_isolate, network_one_way, network_partition,
 )
+from quorumlog._core.simulation.occurring cimport occur_later
 from quorumlog._core.simulation.operators cimport operators_hurry
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FAULT, OCCURS_REACHABLE, OCCURS_START, Occurrence, schedule_add,
@@ -45,19 +46,6 @@ cdef enum:
     TURNS = FAULT_KINDS + 2
 
 
-cdef void add(World* world, int kind, uint32_t node, uint64_t number, uint64_t extra,
-              uint64_t delay_ns) noexcept nogil:
-    cdef Occurrence occurrence
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = kind
-    occurrence.node = node
-    occurrence.incarnation = world.hosts[node].incarnation
-    occurrence.number = number
-    occurrence.extra = extra
-    occurrence.at_ns = world.now_ns + delay_ns
-    schedule_add(&world.schedule, occurrence)
-
-
 cdef void note_fault(World* world, int kind, uint32_t node) noexcept nogil:
     world.faults[kind] += 1
     trace_note(&world.trace, world.now_ns, TRACE_FAULT, node, 0, 0, kind, 0, 0)
@@ -69,7 +57,7 @@ cdef void start_later(World* world, Host* host, uint64_t delay_ns) noexcept nogi
     if host.starting or host.ended:
         return
     host.starting = True
-    add(world, OCCURS_START, host.number, 0, 0, delay_ns)
+    occur_later(world, host.number, OCCURS_START, delay_ns, 0, 0)
 
 
 cdef void look_at_quorum(World* world) noexcept nogil:
@@ -114,8 +102,8 @@ cdef void draw_crash(World* world, Host* host, int kind) noexcept nogil:
 
 cdef void fault_after_start(World* world, Host* host) noexcept nogil:
     if host.second_crash != 0 and not world.healed:
-        add(world, OCCURS_FAULT, host.number, TURN_SECOND_CRASH, host.second_crash == 2,
-            prng_below(&world.prng, 100 * MILLISECOND))
+        occur_later(world, host.number, OCCURS_FAULT, prng_below(&world.prng, 100 * MILLISECOND), TURN_SECOND_CRASH,
+                    host.second_crash == 2)
     host.second_crash = 0
 
 
@@ -136,8 +124,8 @@ cdef void tell_reachable(World* world, uint32_t per_cent) noexcept nogil:
     for a in range(world.options.node_count):
         for b in range(world.options.node_count):
             if a != b and prng_chance(&world.prng, per_cent, 100):
-                add(world, OCCURS_REACHABLE, a, b + 1, 0,
-                    prng_below(&world.prng, world.options.election_timeout_ns))
+                occur_later(world, a, OCCURS_REACHABLE, prng_below(&world.prng, world.options.election_timeout_ns),
+                            b + 1, 0)
 
 
 cdef void mend_links(World* world) noexcept nogil:
@@ -166,7 +154,7 @@ cdef void notice_cuts(World* world) noexcept nogil:
     tell_reachable(world, 50)
     if not world.mending:
         world.mending = True
-        add(world, OCCURS_FAULT, 0, TURN_MEND, 0, timeout_ns // 2 + prng_below(&world.prng, 6 * timeout_ns))
+        occur_later(world, 0, OCCURS_FAULT, timeout_ns // 2 + prng_below(&world.prng, 6 * timeout_ns), TURN_MEND, 0)
 
 
 cdef void replay_frames(World* world) noexcept nogil:

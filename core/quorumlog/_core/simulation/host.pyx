@@ -23,6 +23,7 @@ from quorumlog._core.simulation.marks cimport (
     MARK_REPAIRED_LEADING, MARK_STEPPED_DOWN, MARK_STOOD_DOWN_FAULTY, MARK_TAIL_SETTLED, MARK_TRANSFER_GIVEN_UP, mark,
 )
 from quorumlog._core.simulation.network cimport ARRIVALS_MAX, network_send
+from quorumlog._core.simulation.occurring cimport occur_later
 from quorumlog._core.simulation.schedule cimport (
     OCCURS_DELIVERY, OCCURS_FETCH, OCCURS_TIME, Occurrence, schedule_add,
 )
@@ -271,20 +272,14 @@ cdef uint64_t world_time_ns(const Host* host, uint64_t clock_ns) noexcept nogil:
 
 
 cdef void set_timer(World* world, Host* host) noexcept nogil:
-    cdef Occurrence occurrence
     cdef uint64_t at_ns
     if host.deadline_ns == 0:
         return
     at_ns = max(world.now_ns, world_time_ns(host, host.deadline_ns))
     if host.timer_ns != 0 and host.timer_ns <= at_ns:
         return
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_TIME
-    occurrence.node = host.number
-    occurrence.incarnation = host.incarnation
-    occurrence.at_ns = at_ns
     host.timer_ns = at_ns
-    schedule_add(&world.schedule, occurrence)
+    occur_later(world, host.number, OCCURS_TIME, at_ns - world.now_ns, 0, 0)
 
 
 cdef void mark_role(World* world, const GroupStatus* before, const GroupStatus* after) noexcept nogil:

@@ -13,9 +13,8 @@ from quorumlog._core.simulation.marks cimport (
     MARK_SYNC_FAILED, MARK_WRITE_FAILED, mark,
 )
 from quorumlog._core.simulation.noticing cimport notice_bad
-from quorumlog._core.simulation.schedule cimport (
-    OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence, schedule_add,
-)
+from quorumlog._core.simulation.occurring cimport occur_later
+from quorumlog._core.simulation.schedule cimport OCCURS_DISK_DONE, OCCURS_DISK_WRITE, OCCURS_IDLE, Occurrence
 from quorumlog._core.simulation.world_state cimport THE_GROUP, Host, World, Writing
 from quorumlog._core.storage.batch cimport Batch, batch_drop, batch_last
 from quorumlog._core.storage.wal cimport (
@@ -31,17 +30,6 @@ cdef enum:
     FETCHED_MAX = 16
     EVERYTHING = 0x7FFFFFFFFFFFFFFF
     LATE_NS = 50000000
-
-
-cdef void later(World* world, Host* host, int kind, uint64_t delay_ns, uint64_t number) noexcept nogil:
-    cdef Occurrence occurrence
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = kind
-    occurrence.node = host.number
-    occurrence.incarnation = host.incarnation
-    occurrence.at_ns = world.now_ns + delay_ns
-    occurrence.number = number
-    schedule_add(&world.schedule, occurrence)
 
 
 cdef uint64_t draw_disk_ns(World* world) noexcept nogil:
@@ -77,14 +65,14 @@ cdef bint take_plan(World* world, Host* host, bint bare_mark) noexcept nogil:
     write_ns = draw_disk_ns(world)
     if host.stalled_until_ns > world.now_ns:
         write_ns += host.stalled_until_ns - world.now_ns
-    later(world, host, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number)
+    occur_later(world, host.number, OCCURS_DISK_WRITE, prng_below(&world.prng, write_ns + 1), writing.plan.number, 0)
     if world.options.level[<int>FAULT_SWAPPED_WRITES] == LEVEL_OFF:
         # Completions come in the order of plans.
         host.disk_done_ns = max(host.disk_done_ns + 1, world.now_ns + write_ns)
         write_ns = host.disk_done_ns - world.now_ns
     if write_ns > LATE_NS:
         world.faults[<int>FAULT_LATE_WRITE] += 1
-    later(world, host, OCCURS_DISK_DONE, write_ns, writing.plan.number)
+    occur_later(world, host.number, OCCURS_DISK_DONE, write_ns, writing.plan.number, 0)
     return True
 
 
@@ -154,7 +142,7 @@ cdef bint host_disk_done(World* world, Host* host, const Occurrence* occurrence)
     look_at_segments(world, host)
     if not host.idle_scheduled:
         host.idle_scheduled = True
-        later(world, host, OCCURS_IDLE, draw_disk_ns(world) + world.options.heartbeat_ns // 4, 0)
+        occur_later(world, host.number, OCCURS_IDLE, draw_disk_ns(world) + world.options.heartbeat_ns // 4, 0, 0)
     return True
 
 

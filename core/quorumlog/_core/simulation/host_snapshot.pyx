@@ -18,7 +18,8 @@ from quorumlog._core.simulation.ledger cimport (
 from quorumlog._core.simulation.marks cimport (
     MARK_PIECES_RESUMED, MARK_SNAPSHOT_CRASHED, MARK_SNAPSHOT_DAMAGED, MARK_SNAPSHOT_FAILED, MARK_SNAPSHOT_INSTALLED,
     MARK_SNAPSHOT_MADE, MARK_SNAPSHOT_RESTORED, MARK_SUFFIX_KEPT, mark)
-from quorumlog._core.simulation.schedule cimport OCCURS_SNAPSHOT, Occurrence, schedule_add
+from quorumlog._core.simulation.occurring cimport occur_later
+from quorumlog._core.simulation.schedule cimport OCCURS_SNAPSHOT
 from quorumlog._core.simulation.trace cimport TRACE_INSTALLED, TRACE_SNAPSHOT, trace_note
 from quorumlog._core.simulation.world_state cimport (
     JOB_MAKE, JOB_READ, JOB_RESTORE, JOB_STORE, KEYS_MAX, THE_GROUP, WAITS_FOR_SNAPSHOT, SnapshotJob)
@@ -58,15 +59,9 @@ cdef void later(World* world, Host* host) noexcept nogil:
     """Pieces go through the cache; what is made durable takes as long as any write."""
     cdef const SnapshotJob* job = host.first_job
     cdef uint64_t most_ns = world.options.disk_max_ns
-    cdef Occurrence occurrence
     if job.kind == JOB_READ or (job.kind == JOB_STORE and not job.last):
         most_ns //= 16
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_SNAPSHOT
-    occurrence.node = host.number
-    occurrence.incarnation = host.incarnation
-    occurrence.at_ns = world.now_ns + 1 + prng_below(&world.prng, most_ns)
-    schedule_add(&world.schedule, occurrence)
+    occur_later(world, host.number, OCCURS_SNAPSHOT, 1 + prng_below(&world.prng, most_ns), 0, 0)
 
 
 cdef void job_free(SnapshotJob* job) noexcept nogil:

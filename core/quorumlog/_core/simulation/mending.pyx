@@ -9,7 +9,8 @@ from quorumlog._core.simulation.host cimport host_step
 from quorumlog._core.simulation.host_apply cimport host_apply
 from quorumlog._core.simulation.ledger_back cimport ledger_bad
 from quorumlog._core.simulation.marks cimport MARK_FAULT_SCRUBBED, mark
-from quorumlog._core.simulation.schedule cimport OCCURS_SCRUB, Occurrence, schedule_add
+from quorumlog._core.simulation.occurring cimport occur_later
+from quorumlog._core.simulation.schedule cimport OCCURS_SCRUB
 from quorumlog._core.simulation.trace cimport TRACE_BAD, trace_note
 from quorumlog._core.simulation.world_state cimport Host, World
 from quorumlog._core.storage.scrub cimport (
@@ -51,13 +52,7 @@ cdef void mend_turn(World* world, Host* host) noexcept nogil:
 # The scrub ------------------------------------------------------------------------------
 
 cdef void scrub_later(World* world, Host* host) noexcept nogil:
-    cdef Occurrence occurrence
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_SCRUB
-    occurrence.node = host.number
-    occurrence.incarnation = host.incarnation
-    occurrence.at_ns = world.now_ns + 1 + prng_below(&world.prng, 2 * world.options.scrub_ns)
-    schedule_add(&world.schedule, occurrence)
+    occur_later(world, host.number, OCCURS_SCRUB, 1 + prng_below(&world.prng, 2 * world.options.scrub_ns), 0, 0)
 
 
 cdef void mend_start(World* world, Host* host) noexcept nogil:

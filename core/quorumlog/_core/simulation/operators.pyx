@@ -4,14 +4,12 @@ from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.simulation.atlas cimport atlas_note
 from quorumlog._core.simulation.host_life cimport host_new_directory, host_stop
 from quorumlog._core.simulation.ledger_back cimport ledger_wiped
-from quorumlog._core.simulation.schedule cimport (
-    OCCURS_OPERATOR, OCCURS_REACHABLE, Occurrence, schedule_add,
-)
+from quorumlog._core.simulation.occurring cimport occur_later
+from quorumlog._core.simulation.schedule cimport OCCURS_OPERATOR, OCCURS_REACHABLE, Occurrence
 from quorumlog._core.simulation.trace cimport TRACE_READMITTED, trace_note
 from quorumlog._core.simulation.world_state cimport Host, Parcel, World
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 
 cdef enum:
     SLOW_TIMEOUTS = 12         # election timeouts until an operator gets to it, at most
@@ -19,14 +17,8 @@ cdef enum:
 
 
 cdef void readmit_later(World* world, Host* host, uint32_t peer, uint64_t timeouts) noexcept nogil:
-    cdef Occurrence occurrence
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_OPERATOR
-    occurrence.node = host.number
-    occurrence.number = peer
-    occurrence.extra = host.directory
-    occurrence.at_ns = world.now_ns + prng_below(&world.prng, timeouts * world.options.election_timeout_ns)
-    schedule_add(&world.schedule, occurrence)
+    occur_later(world, host.number, OCCURS_OPERATOR,
+                prng_below(&world.prng, timeouts * world.options.election_timeout_ns), peer, host.directory)
 
 
 cdef void operators_replace(World* world, Host* host) noexcept nogil:
@@ -52,14 +44,7 @@ cdef void operators_hurry(World* world) noexcept nogil:
 
 
 cdef void tell_reachable(World* world, uint32_t node, uint32_t peer) noexcept nogil:
-    cdef Occurrence occurrence
-    memset(&occurrence, 0, sizeof(Occurrence))
-    occurrence.kind = OCCURS_REACHABLE
-    occurrence.node = node
-    occurrence.incarnation = world.hosts[node].incarnation
-    occurrence.number = peer + 1
-    occurrence.at_ns = world.now_ns + prng_below(&world.prng, world.options.election_timeout_ns)
-    schedule_add(&world.schedule, occurrence)
+    occur_later(world, node, OCCURS_REACHABLE, prng_below(&world.prng, world.options.election_timeout_ns), peer + 1, 0)
 
 
 cdef void operators_readmit(World* world, const Occurrence* occurrence) noexcept nogil:

@@ -1,6 +1,7 @@
 """The virtual world's structures: options, nodes, clients, and the world that holds them.
 
     schedule    what happens when
+    occurring   asking for something to happen later
     network     what becomes of a message
     disk        what becomes of a write
     ledger      what must hold, after every event
