@@ -44,6 +44,13 @@ cdef bint begins_like_all(const World* world, const Host* host) noexcept nogil:
     return True
 
 
+cdef bint may_be_next(World* world, const Host* host) noexcept nogil:
+    """With it, no more than so many would have lost something; an inspection may say that others are whole again."""
+    if others_hurt(world, host) >= world.options.damaged_nodes_max:
+        atlas_look(world)
+    return others_hurt(world, host) < world.options.damaged_nodes_max
+
+
 cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil:
     if host.ended or host.damages != 0 or world.ledger.slots != NULL:
         return False
@@ -51,9 +58,7 @@ cdef bint atlas_has_room(World* world, const Host* host) noexcept nogil:
         return True
     if not world.options.snapshots_rot and not begins_like_all(world, host):
         return False
-    if others_hurt(world, host) >= world.options.damaged_nodes_max:
-        atlas_look(world)
-    return others_hurt(world, host) < world.options.damaged_nodes_max
+    return may_be_next(world, host)
 
 
 cdef bint atlas_lets_wipe(World* world, const Host* host) noexcept nogil:
@@ -63,9 +68,7 @@ cdef bint atlas_lets_wipe(World* world, const Host* host) noexcept nogil:
     for i in range(world.options.node_count):
         if world.ledger.accounts[i].head != 1:
             return False
-    if others_hurt(world, host) >= world.options.damaged_nodes_max:
-        atlas_look(world)
-    return others_hurt(world, host) < world.options.damaged_nodes_max
+    return may_be_next(world, host)
 
 
 cdef bint atlas_lets_rot(World* world, const Host* host, const Kept* entry) noexcept nogil:

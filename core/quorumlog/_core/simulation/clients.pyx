@@ -43,8 +43,8 @@ cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequ
     cdef uint64_t at
     cdef Batch* batch
     if world.options.machine != NULL:
-        return stamped(world.options.machine.command(world.options.machine.context, host.pool, session, sequence),
-                       session, sequence)
+        return as_proposal(world.options.machine.command(world.options.machine.context, host.pool, session, sequence),
+                           session, sequence)
     prng_seed(&prng, session * 1000003 + sequence)
     count = 1 + <uint32_t>prng_below(&prng, world.options.entries_max)
     size = 16 + <uint32_t>prng_below(&prng, world.options.payload_bytes_max)
@@ -61,7 +61,7 @@ cdef Batch* make_batch(World* world, Host* host, uint64_t session, uint64_t sequ
     put_u64(batch.body + table, key_of(world, session, sequence))
     put_u64(batch.body + table + 8, value_of(session, sequence))
     batch.count = count
-    return stamped(batch, session, sequence)
+    return as_proposal(batch, session, sequence)
 
 
 cdef uint64_t key_of(const World* world, uint64_t session, uint64_t sequence) noexcept nogil:
@@ -72,7 +72,7 @@ cdef uint64_t value_of(uint64_t session, uint64_t sequence) noexcept nogil:
     return (session << 32) + sequence
 
 
-cdef Batch* stamped(Batch* batch, uint64_t session, uint64_t sequence) noexcept nogil:
+cdef Batch* as_proposal(Batch* batch, uint64_t session, uint64_t sequence) noexcept nogil:
     check(batch != NULL, b"Q-CLIENT-02 a simulated node has memory for proposals")
     batch.kind = KIND_ENTRIES
     batch.group = THE_GROUP

@@ -89,7 +89,6 @@ cdef struct Disk:
     uint64_t operations        # changing calls so far
     uint64_t halt_at           # != 0: from this operation on everything fails with EIO and does nothing
     bint lose_sector           # the next sync loses one and says nothing
-    uint64_t sectors_lost      # in this way
     uint64_t names_lost        # changes of names that power cuts took; and sectors that they spoilt
     uint64_t sectors_spoilt
     bint recording

@@ -421,7 +421,6 @@ cdef int disk_sync_range(Disk* disk, int fd, uint64_t offset, uint64_t size) noe
         return status
     if disk.lose_sector and content.dirty_count != 0:
         disk.lose_sector = False
-        disk.sectors_lost += 1
         paged_lose(content, <uint32_t>prng_below(&disk.prng, 8 * content.dirty_count))
     paged_sync(content, offset, size)
     if disk.recording:

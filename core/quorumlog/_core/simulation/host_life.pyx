@@ -321,8 +321,8 @@ cdef Recovery open_log(World* world, Host* host, const WalReport** report) noexc
         return RECOVERED
     disk_process_crash(host.disk)
     trace_note(&world.trace, world.now_ns, TRACE_NOT_STARTED, host.number, 0, 0, status, 0, 0)
+    world.faults[<int>FAULT_RECOVERY_CRASH] += halted
     if hurt:
-        world.faults[<int>FAULT_RECOVERY_CRASH] += 1
         return CUT_SHORT
     if status == ERR_CORRUPT and host_is_hurt(world, host):
         refuse(world, host, report[0].detail)
