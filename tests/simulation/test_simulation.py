@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from quorumlog._core.bridge.testing_simulation import FAULTS, run
-from quorumlog.testing.campaign import Campaign, marks_wanted
+from quorumlog._core.bridge.testing_simulation import FAULTS, MARK_NAMES, run
+from quorumlog.testing.campaign import FAULTS_OF_RAFT, MARKS_OF, Campaign, faults_wanted, marks_wanted
 
 HERE = Path(__file__).parent
 SEEDS = int(os.environ.get("QUORUMLOG_SIMULATION_SEEDS", "1500"))
@@ -97,6 +97,16 @@ def test_the_hot_profile_leaves_nothing_out() -> None:
         assert faults.get("process_crash", 0) + faults.get("power_cut", 0) >= 3
         assert faults.get("partition", 0) >= 3
         assert result["leader_changes"] >= 2
+
+
+def test_every_mark_and_fault_is_wanted_of_some_protocol() -> None:
+    """What only one of them can meet is named as it is counted."""
+    assert frozenset().union(*MARKS_OF.values()) <= set(MARK_NAMES)
+    assert set(FAULTS) >= FAULTS_OF_RAFT
+    assert set(marks_wanted("raft")) | set(marks_wanted("paxos")) == set(MARK_NAMES)
+    assert faults_wanted() == FAULTS
+    assert not {"truncated", "repaired"} & set(marks_wanted("paxos"))
+    assert "proposed_again" not in marks_wanted("raft")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 
 from quorumlog.testing.simulations import simulation_of
 
-__all__ = ["Campaign", "Verdict", "marks_wanted"]
+__all__ = ["Campaign", "Verdict", "faults_wanted", "marks_wanted"]
 
 # From so many seeds on, a run of the default profile must have met every mark.
 SEEDS_FOR_ALL_MARKS = 1000
@@ -159,11 +159,27 @@ class Campaign:
         }
 
 
-# Of logs that are truncated, tails that nobody can prove, leases, ages of what is known, and leadership handed over.
-MARKS_OF_RAFT = (
-    *("truncated", "truncated_many", "old_term_committed", "unproved_tail", "tail_settled", "read_by_lease"),
-    *("read_bounded", "read_looked", "handed_over", "transfer_given_up", "disk_stalled"),
-)
+# What only runs of one protocol can meet.
+MARKS_OF = {
+    "raft": frozenset((
+        # Logs that are truncated, tails that nobody can prove
+        *("truncated", "truncated_many", "old_term_committed", "unproved_tail", "tail_settled"),
+        # Leases, ages of what is known, leadership handed over
+        *("read_by_lease", "read_bounded", "handed_over", "transfer_given_up", "disk_stalled"),
+        # Snapshots, and heads that go
+        *("compacted", "segment_retired", "snapshot_made", "snapshot_failed", "snapshot_installed", "suffix_kept"),
+        *("snapshot_restored", "snapshot_crashed", "snapshot_damaged", "snapshot_needed", "install_redone"),
+        "pieces_resumed",
+        # What is lost, and comes back
+        *("damaged", "damage_found", "damage_outlived", "hole_found", "listens", "admitted", "admitted_wiped"),
+        *("fault_read", "fault_scrubbed", "repair_served", "repaired", "repaired_leading", "stood_down_faulty"),
+        *("all_rotten", "whole_again"),
+    )),
+    "paxos": frozenset(("proposed_again",)),
+}
+FAULTS_OF_RAFT = frozenset((
+    *("wipe", "bit_rot", "zeroed_sector", "misdirected_sector", "stale_sector", "lost_tail", "rotten_batch"),
+))
 
 SUMMED = ("events", "operations", "acked", "reads_served", "messages", "recoveries", "leader_changes", "truncations")
 
@@ -171,4 +187,11 @@ SUMMED = ("events", "operations", "acked", "reads_served", "messages", "recoveri
 def marks_wanted(protocol: str = "raft") -> tuple[str, ...]:
     """The names of all marks that runs of the protocol can meet."""
     names: tuple[str, ...] = simulation_of(protocol).MARK_NAMES
-    return tuple(name for name in names if protocol != "paxos" or name not in MARKS_OF_RAFT)
+    others = frozenset[str]().union(*(marks for of, marks in MARKS_OF.items() if of != protocol))
+    return tuple(name for name in names if protocol not in MARKS_OF or name not in others)
+
+
+def faults_wanted(protocol: str = "raft") -> tuple[str, ...]:
+    """The names of all faults that befall Raft or Paxos: disks of groups of slots are not damaged yet."""
+    names: tuple[str, ...] = simulation_of(protocol).FAULTS
+    return tuple(name for name in names if protocol == "raft" or name not in FAULTS_OF_RAFT)

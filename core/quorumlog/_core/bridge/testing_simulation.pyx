@@ -48,7 +48,7 @@ MARK_NAMES = (
     "snapshot_damaged", "snapshot_needed", "install_redone", "pieces_resumed",
     "hole_found", "listens", "admitted", "admitted_wiped", "fault_read", "fault_scrubbed", "repair_served",
     "repaired", "repaired_leading", "stood_down_faulty", "all_rotten", "whole_again",
-    "client_repeated", "client_expired", "session_expired",
+    "client_repeated", "client_expired", "session_expired", "proposed_again",
 )
 OPERATION_NAMES = ("", "write", "read", "look")
 PROFILES = {"swarm": 0, "hot": 1, "reference": 2, "beyond": 3, "quiet": 4, "clocks": 5}
@@ -61,6 +61,7 @@ MESSAGES = (
     "", "pre_vote", "pre_vote_reply", "vote", "vote_reply", "append", "append_reply", "heartbeat",
     "heartbeat_reply", "commit", "read_index", "read_index_reply", "stale_term",
     "fetch", "fetch_reply", "barrier", "barrier_reply", "snapshot", "snapshot_reply", "", "", "", "timeout_now",
+    "removed",
 )
 PAXOS_MESSAGES = (                      # from 47 on
     "canvass", "canvass_reply", "prepare", "promise", "accept", "accepted", "reject", "heartbeat", "heartbeat_reply",

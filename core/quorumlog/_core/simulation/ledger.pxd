@@ -112,7 +112,6 @@ cdef Ledger* ledger_open(uint32_t node_count, bint slots) noexcept nogil
 cdef void ledger_close(Ledger* ledger) noexcept nogil
 cdef void ledger_fail(Ledger* ledger, const char* sentence, uint32_t node, uint64_t a,
                       uint64_t b) noexcept nogil
-cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil
 cdef index_t ledger_committed_last(const Ledger* ledger) noexcept nogil
 # The batch of its log that holds `index`, or NULL.
 cdef Kept* ledger_kept(const Ledger* ledger, uint32_t node, index_t index) noexcept nogil

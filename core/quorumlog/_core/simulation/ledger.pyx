@@ -9,7 +9,7 @@ from quorumlog._core.engine.protocol cimport (
 from quorumlog._core.simulation.ledger_clients cimport ledger_forget_clients
 from quorumlog._core.simulation.ledger_committed cimport committed_at, new_committed
 from quorumlog._core.simulation.ledger_slots cimport (
-    slots_close, slots_compacted, slots_durable_at, slots_flushed, slots_open, slots_stepped, slots_wrote)
+    slots_close, slots_compacted, slots_flushed, slots_open, slots_stepped, slots_wrote)
 from quorumlog._core.storage.batch cimport (
     KIND_BLANK, KIND_COMPACT, KIND_ENTRIES, KIND_MEMBERSHIP, KIND_TRUNCATE, Batch, batch_last,
 )
@@ -356,17 +356,6 @@ cdef uint32_t durable_copies(const Ledger* ledger, const Kept* entry) noexcept n
                 or is_owed(&ledger.accounts[i], entry):
             copies += 1
     return copies
-
-
-cdef bint ledger_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil:
-    cdef const Account* account = &ledger.accounts[node]
-    cdef const Kept* entry
-    if ledger.slots != NULL:
-        return slots_durable_at(ledger, node, committed)
-    if committed.first < account.head:
-        return True
-    entry = kept_at(account.kept, account.kept_count, committed.first)
-    return entry != NULL and entry.term == committed.term and ledger_intact(ledger, node, entry)
 
 
 cdef bint ahead(const Kept* a, const Kept* b) noexcept nogil:

@@ -5,7 +5,7 @@ from quorumlog._core.simulation.ledger cimport (
     NEVER_MENDED, Account, Issued, Kept, check_vote, content_of, keep, kept_at, kept_of, ledger_fail, ledger_issued,
     ledger_kept,
 )
-from quorumlog._core.simulation.ledger_slots cimport slots_back, slots_back_end, slots_ended, slots_found
+from quorumlog._core.simulation.ledger_slots cimport slots_back, slots_back_end, slots_found
 from quorumlog._core.storage.batch cimport batch_last
 
 from libc.stdlib cimport free, realloc
@@ -74,9 +74,9 @@ cdef void ledger_mended(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t
 cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first,
                       bint listening) noexcept nogil:
     cdef Account* account = &ledger.accounts[node]
+    forget_life(account)
     if ledger.slots != NULL:
-        memset(account.applied_sequence, 0, sizeof(account.applied_sequence))
-        slots_back(ledger, node, term, vote, first)
+        slots_back(ledger, node, first)
         return
     if listening:
         # It may have forgotten, and says so: until it is admitted nothing that it said before binds anybody.
@@ -95,7 +95,6 @@ cdef void ledger_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, i
     account.kept_count = 0
     account.kept_capacity = 0
     account.head = first
-    forget_life(account)
     account.listening = listening
     account.vote_term = term
     account.vote = vote
@@ -163,8 +162,6 @@ cdef void ledger_back_end(Ledger* ledger, uint32_t node, index_t unproved_last, 
 cdef void ledger_refused(Ledger* ledger, uint32_t node) noexcept nogil:
     """What it had acknowledged counts as it was: the rest of its disk is intact."""
     cdef Account* account = &ledger.accounts[node]
-    if ledger.slots != NULL:
-        slots_ended(ledger, node)
     if account.before == NULL:
         return
     free(account.kept)

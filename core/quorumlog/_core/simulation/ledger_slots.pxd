@@ -4,9 +4,9 @@ Its own account: who wrote which value into which slot in which ballot, and when
 when a commit quorum has durably accepted it in one ballot, whatever any node believes; from then on it is for ever.
 """
 
-from quorumlog._core.base.types cimport index_t, node_t, term_t, wsn_t
+from quorumlog._core.base.types cimport index_t, wsn_t
 from quorumlog._core.engine.protocol cimport GroupStatus
-from quorumlog._core.simulation.ledger cimport Committed, Ledger
+from quorumlog._core.simulation.ledger cimport Ledger
 from quorumlog._core.simulation.slot_account cimport SlotLedger
 from quorumlog._core.storage.batch cimport Batch
 
@@ -17,9 +17,7 @@ cdef void slots_close(SlotLedger* slots) noexcept nogil
 cdef void slots_wrote(Ledger* ledger, uint32_t node, const Batch* batch, wsn_t wsn) noexcept nogil
 cdef void slots_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogil
 cdef void slots_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status, wsn_t wsn_last) noexcept nogil
-cdef void slots_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil
+cdef void slots_back(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
 cdef void slots_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil
 cdef void slots_back_end(Ledger* ledger, uint32_t node) noexcept nogil
-cdef void slots_ended(Ledger* ledger, uint32_t node) noexcept nogil
 cdef void slots_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil
-cdef bint slots_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil

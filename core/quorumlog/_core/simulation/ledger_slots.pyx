@@ -96,7 +96,7 @@ cdef void propose(Ledger* ledger, uint32_t node, const Accepted* entry) noexcept
     vote.content = entry.content
     slots.vote_count += 1
     if choice.chosen and below(choice.round, choice.node, entry.round, entry.node):
-        slots.adopted_after_chosen += 1
+        slots.proposed_again += 1
         if choice.content != entry.content:
             ledger_fail(ledger, b"P2b: another value was proposed where one was chosen", node, entry.slot, entry.round)
     if 2 * slots.vote_count > slots.vote_capacity:
@@ -183,7 +183,7 @@ cdef void slots_flushed(Ledger* ledger, uint32_t node, wsn_t wsn) noexcept nogil
             and account.accepted[account.durable_count].wsn <= wsn:
         accept_durably(ledger, node, &account.accepted[account.durable_count])
         account.durable_count += 1
-    if account.mark_wsn <= wsn:
+    if account.mark_wsn != 0 and account.mark_wsn <= wsn:
         account.marked = max(account.marked, account.mark_written)
     promise(account, wsn)
 
@@ -211,6 +211,8 @@ cdef void slots_stepped(Ledger* ledger, uint32_t node, const GroupStatus* status
     if status.role == ROLE_LEADER and status.vote != node + 1:
         ledger_fail(ledger, b"a leader of another's ballot", node, status.term, status.vote)
     check_commit(ledger, node, status)
+    if account.commit < account.marked:
+        ledger_fail(ledger, b"a durable chosen mark is forgotten", node, account.commit, account.marked)
     if account.mark_wsn != 0 and account.mark_written > account.commit:
         ledger_fail(ledger, b"slots were marked chosen that are not known to be", node, account.mark_written,
                     account.commit)
@@ -244,7 +246,7 @@ cdef void check_commit(Ledger* ledger, uint32_t node, const GroupStatus* status)
 
 # --- coming back ------------------------------------------------------------------------
 
-cdef void slots_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, index_t first) noexcept nogil:
+cdef void slots_back(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
     cdef SlotAccount* account = &ledger.slots.accounts[node]
     if first > account.head:
         ledger_fail(ledger, b"recovery lost the head of a log", node, first, account.head)
@@ -263,7 +265,6 @@ cdef void slots_back(Ledger* ledger, uint32_t node, term_t term, node_t vote, in
     account.node = 0
     account.promise_wsn = 0
     account.mark_wsn = 0
-    account.mark_written = account.marked
 
 
 cdef void slots_found(Ledger* ledger, uint32_t node, const Batch* batch) noexcept nogil:
@@ -299,20 +300,8 @@ cdef void slots_back_end(Ledger* ledger, uint32_t node) noexcept nogil:
     account.before_count = 0
 
 
-cdef void slots_ended(Ledger* ledger, uint32_t node) noexcept nogil:
-    cdef SlotAccount* account = &ledger.slots.accounts[node]
-    free(account.before)
-    account.before = NULL
-    account.before_count = 0
-
-
 cdef void slots_compacted(Ledger* ledger, uint32_t node, index_t first) noexcept nogil:
     cdef SlotAccount* account = &ledger.slots.accounts[node]
     if first > account.commit + 1:
         ledger_fail(ledger, b"what is not chosen was compacted", node, first, account.commit)
     account.head = max(account.head, first)
-
-
-cdef bint slots_durable_at(const Ledger* ledger, uint32_t node, const Committed* committed) noexcept nogil:
-    """That it is chosen has to be durable too: nobody could tell it of a slot that is compacted everywhere."""
-    return committed.first < ledger.slots.accounts[node].head or committed.first <= ledger.slots.accounts[node].marked

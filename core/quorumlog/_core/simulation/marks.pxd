@@ -92,7 +92,9 @@ cdef enum Mark:
     MARK_CLIENT_REPEATED = 72
     MARK_CLIENT_EXPIRED = 73
     MARK_SESSION_EXPIRED = 74      # a node's, for want of room
-    MARKS = 75
+    # Slots
+    MARK_PROPOSED_AGAIN = 75       # a chosen value, in a higher ballot
+    MARKS = 76
 
 
 cdef inline void mark(uint64_t* marks, int what) noexcept nogil:

@@ -35,7 +35,7 @@ cdef struct SlotAccount:
     uint32_t before_count
     index_t head
     index_t commit
-    index_t marked                 # durably
+    index_t marked                 # durably, in whatever life
     index_t mark_written
     wsn_t mark_wsn
     term_t round                   # promised, in this life
@@ -51,4 +51,4 @@ cdef struct SlotLedger:
     uint32_t vote_capacity
     Choice* choices                # by slot
     uint64_t choice_capacity
-    uint64_t adopted_after_chosen  # proposals of a chosen value in a higher ballot
+    uint64_t proposed_again        # chosen values in a higher ballot, for what must have happened in a campaign

@@ -33,7 +33,8 @@ from quorumlog._core.simulation.schedule cimport (
     Occurrence, schedule_add, schedule_close, schedule_next,
 )
 from quorumlog._core.simulation.marks cimport (
-    MARK_DUPLICATE_DELIVERED, MARK_OLD_TERM_COMMITTED, MARK_TRUNCATED, MARK_TRUNCATED_MANY, MARK_UNCLOGGED, mark,
+    MARK_DUPLICATE_DELIVERED, MARK_OLD_TERM_COMMITTED, MARK_PROPOSED_AGAIN, MARK_TRUNCATED, MARK_TRUNCATED_MANY,
+    MARK_UNCLOGGED, mark,
 )
 from quorumlog._core.simulation.trace cimport TRACE_ARRIVED, trace_close, trace_note
 from quorumlog._core.simulation.world_state cimport (
@@ -255,6 +256,8 @@ cdef void mark_counts(World* world) noexcept nogil:
     world.marks[<int>MARK_TRUNCATED_MANY] += world.ledger.truncations_long
     world.marks[<int>MARK_OLD_TERM_COMMITTED] += world.ledger.old_term_commits
     world.marks[<int>MARK_UNCLOGGED] += network.clogged
+    if world.ledger.slots != NULL:
+        world.marks[<int>MARK_PROPOSED_AGAIN] += world.ledger.slots.proposed_again
     world.faults[<int>FAULT_LOSS] += network.lost
     world.faults[<int>FAULT_DUPLICATION] += network.duplicated
     world.faults[<int>FAULT_DELAY] += network.slowed
