@@ -21,6 +21,7 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_TRANSFER, EVENT_UNREACHABLE, PEER_STREAM, READ_AS_OF, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER,
     Event, GroupStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects, quorum_members
+from quorumlog._core.engine.reads cimport reads_close, reads_deadline_ns, reads_expire, reads_number, reads_open
 from quorumlog._core.protocols.paxos_acceptor cimport (
     acceptor_on_accept, acceptor_on_chosen, acceptor_on_fetch, acceptor_on_heartbeat, acceptor_on_prepare)
 from quorumlog._core.protocols.paxos_leader cimport (
@@ -33,14 +34,13 @@ from quorumlog._core.protocols.paxos_phase1 cimport (
     phase1_on_fetch_reply, phase1_on_leader_lost, phase1_on_promise, phase1_on_reject, phase1_reset_timer,
     phase1_timeout, phase1_turn)
 from quorumlog._core.protocols.paxos_reads cimport (
-    reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
-    reads_quorum_heard_ns)
+    reads_begin_round, reads_on_reply, reads_on_request, reads_propose, reads_quorum_heard_ns)
 from quorumlog._core.protocols.paxos_records cimport paxos_drop_spares, paxos_refill
 from quorumlog._core.protocols.paxos_state cimport (
     MARK_SLOTS_MAX, PAGE_SLOTS_MAX, PAXOS_ACCEPT, PAXOS_ACCEPTED, PAXOS_CANVASS, PAXOS_CANVASS_REPLY,
     PAXOS_CHOSEN, PAXOS_FETCH, PAXOS_FETCH_REPLY, PAXOS_HEARTBEAT, PAXOS_LEARN,
     PAXOS_PREPARE, PAXOS_PROMISE, PAXOS_READ_INDEX, PAXOS_READ_INDEX_REPLY, PAXOS_REJECT, PAXOS_TAUGHT,
-    PENDING_READS_MAX, RING_SLOTS, WINDOW_SLOTS_MAX, ForwardedRead, Found, Paxos, PendingRead, Slot,
+    RING_SLOTS, WINDOW_SLOTS_MAX, Found, Paxos, Slot,
     ballot_below, number_max, slot_bit)
 from quorumlog._core.protocols.paxos_window cimport window_advance, window_close, window_restore
 from quorumlog._core.storage.batch cimport pool_close, pool_open
@@ -95,16 +95,13 @@ cdef void* paxos_open(const PaxosOptions* options, GroupLog* log, uint64_t now_n
     paxos = <Paxos*>calloc(1, sizeof(Paxos))
     if paxos == NULL:
         return NULL
-    paxos.reads = <PendingRead*>calloc(PENDING_READS_MAX, sizeof(PendingRead))
-    paxos.forwarded = <ForwardedRead*>calloc(PENDING_READS_MAX, sizeof(ForwardedRead))
     paxos.ring = <Slot*>calloc(RING_SLOTS, sizeof(Slot))
     paxos.found = <Found*>calloc(RING_SLOTS, sizeof(Found))
     paxos.pool = pool_open(POOL_BYTES)
     paxos.log = log
     paxos.promised_round = options.promised_round
     paxos.promised_node = options.promised_node
-    if (paxos.reads == NULL or paxos.forwarded == NULL or paxos.ring == NULL or paxos.found == NULL
-            or paxos.pool == NULL
+    if (reads_open(&paxos.reads) != OK or paxos.ring == NULL or paxos.found == NULL or paxos.pool == NULL
             or membership_open(&paxos.membership, options.voters, options.voter_count) != OK
             or not membership_votes(&paxos.membership, options.self) or not rules_are_safe(paxos, options)):
         paxos_close(paxos)
@@ -132,9 +129,7 @@ cdef void* paxos_open(const PaxosOptions* options, GroupLog* log, uint64_t now_n
     paxos.reachable = <uint32_t>0xFFFFFFFF
     # Nodes given the same seed must not draw the same timeouts.
     prng_seed(&paxos.prng, options.seed ^ paxos.self * 0x9E3779B97F4A7C15ULL)
-    # Answers to requests of an earlier life of this node must not match (A-R14).
-    paxos.request = (prng_next(&paxos.prng) ^ now_ns * 0x9E3779B97F4A7C15ULL ^ paxos.promised_round) >> 8
-    paxos.request_answered = paxos.request
+    reads_number(&paxos.reads, prng_next(&paxos.prng), now_ns, paxos.promised_round)
     phase1_reset_timer(paxos)
     if paxos.membership.count == 1:
         paxos.election_deadline_ns = now_ns + 1
@@ -150,8 +145,7 @@ cdef void paxos_close(void* state) noexcept nogil:
     paxos_drop_spares(paxos)
     if paxos.pool != NULL:
         pool_close(paxos.pool)
-    free(paxos.reads)
-    free(paxos.forwarded)
+    reads_close(&paxos.reads)
     free(paxos)
 
 
@@ -208,7 +202,7 @@ cdef void on_time(Paxos* paxos, Outbox* out, bint room) noexcept nogil:
                 reads_begin_round(paxos, out)
             leader_tell(paxos, out)
         return
-    reads_expire(paxos, out)
+    reads_expire(&paxos.reads, out, paxos.now_ns)
     phase1_ask_again(paxos, out)
     if paxos.now_ns >= paxos.election_deadline_ns:
         if room:
@@ -259,7 +253,7 @@ cdef void finish(Paxos* paxos, Outbox* out) noexcept nogil:
         if paxos.more_to_do:
             out.deadline_ns = paxos.now_ns
         return
-    out.deadline_ns = nearest(paxos.election_deadline_ns, reads_deadline_ns(paxos))
+    out.deadline_ns = nearest(paxos.election_deadline_ns, reads_deadline_ns(&paxos.reads))
     if paxos.role == ROLE_CANDIDATE:
         out.deadline_ns = nearest(out.deadline_ns, paxos.prepare_deadline_ns)
 

@@ -10,9 +10,10 @@ from quorumlog._core.base.prng cimport prng_below
 from quorumlog._core.base.types cimport NODES_MAX, index_t, node_t, term_t
 from quorumlog._core.engine.protocol cimport ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
+from quorumlog._core.engine.reads cimport reads_refuse_all
 from quorumlog._core.protocols.paxos_leader cimport leader_issue, leader_send_again, leader_send_all, leader_start
 from quorumlog._core.protocols.paxos_learner cimport learner_ask
-from quorumlog._core.protocols.paxos_reads cimport reads_quorum_heard_ns, reads_refuse_all
+from quorumlog._core.protocols.paxos_reads cimport reads_quorum_heard_ns
 from quorumlog._core.protocols.paxos_records cimport paxos_message, paxos_noop, paxos_save_promise
 from quorumlog._core.protocols.paxos_state cimport (
     PAGE_SLOTS_MAX, PAXOS_CANVASS, PAXOS_CANVASS_REPLY, PAXOS_FETCH, PAXOS_PREPARE, RING_SLOTS, SPARES_PER_STEP,
@@ -48,7 +49,7 @@ cdef void set_role(Paxos* paxos, Outbox* out, int role, node_t leader) noexcept 
     cdef index_t slot
     if role != paxos.role or leader != paxos.leader:
         out.leader_changed = True
-        reads_refuse_all(paxos, out)
+        reads_refuse_all(&paxos.reads, out)
         if leader != paxos.leader and leader != 0:
             paxos.leader_changes += 1
     if paxos.role == ROLE_LEADER and role != ROLE_LEADER:

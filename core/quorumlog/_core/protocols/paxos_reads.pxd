@@ -1,6 +1,5 @@
-"""Heartbeat rounds and what they confirm: linearizable reads, and that the leader still leads."""
+"""Heartbeat rounds and the reads that they confirm (engine/reads), in Paxos."""
 
-from quorumlog._core.base.types cimport node_t
 from quorumlog._core.engine.message cimport Message
 from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.protocols.paxos_state cimport Paxos
@@ -21,8 +20,3 @@ cdef void reads_on_request(Paxos* paxos, Outbox* out, const Message* message) no
 cdef void reads_on_reply(Paxos* paxos, Outbox* out, const Message* message) noexcept nogil
 # Follower: the leader was heard; asks again if the last request seems lost.
 cdef void reads_on_leader_heard(Paxos* paxos, Outbox* out) noexcept nogil
-# Follower: refuses those that waited too long.
-cdef void reads_expire(Paxos* paxos, Outbox* out) noexcept nogil
-cdef uint64_t reads_deadline_ns(const Paxos* paxos) noexcept nogil      # of the oldest forwarded one; 0: none
-# The role or leader changed: nothing pending can be confirmed any more (retryable).
-cdef void reads_refuse_all(Paxos* paxos, Outbox* out) noexcept nogil

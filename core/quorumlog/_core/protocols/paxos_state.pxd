@@ -24,6 +24,7 @@ from quorumlog._core.base.types cimport NODES_MAX, group_t, index_t, node_t, ter
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
+from quorumlog._core.engine.reads cimport Reads
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -100,11 +101,7 @@ cdef struct FetchFields:
     node_t node
     index_t chosen                 # the reply: the end of the log
 
-# PAXOS_READ_INDEX and its reply
-cdef struct ReadIndexFields:
-    uint64_t request
-    index_t index
-    uint64_t status
+# PAXOS_READ_INDEX and its reply: ReadIndexFields of engine/reads
 
 cdef enum:
     WINDOW_SLOTS_MAX = 512         # how far accepted slots run ahead of the own log
@@ -115,7 +112,6 @@ cdef enum:
     PAGE_SLOTS_MAX = 64            # identities in one promise
     SPARES = 16                    # records at hand
     SPARES_PER_STEP = 8            # at most used by one step
-    PENDING_READS_MAX = 4096       # a power of two
     NUMBER_BITS_MAX = 62           # of rounds and slots taken from a peer
 
 # A slot beyond the end of the log: what this node has accepted there.
@@ -135,17 +131,6 @@ cdef struct Found:
     Batch* batch                   # once it was fetched
     uint64_t asked_ns
     int asked                      # the holder that was asked last
-
-cdef struct PendingRead:
-    uint64_t read
-    node_t origin                  # 0: own
-    index_t index                  # 0: not known before all that phase 1 found is chosen
-    uint64_t round                 # the heartbeat round that confirms it, or any later one
-
-cdef struct ForwardedRead:
-    uint64_t read
-    uint64_t request
-    uint64_t expires_ns
 
 cdef struct Paxos:
     # Options
@@ -221,16 +206,7 @@ cdef struct Paxos:
     uint64_t beat
     bint more_to_do
 
-    # Reads
-    PendingRead* reads
-    uint64_t reads_head
-    uint64_t reads_count
-    ForwardedRead* forwarded
-    uint64_t forwarded_head
-    uint64_t forwarded_count
-    uint64_t request
-    uint64_t request_answered
-    uint64_t request_sent_ns
+    Reads reads
 
     # Counters
     uint64_t elections

@@ -26,6 +26,7 @@ from quorumlog._core.engine.protocol cimport (
     EVENT_UNREACHABLE, PEER_SNAPSHOT, ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_LEARNER, ROLE_PRE_CANDIDATE,
     Event, GroupStatus, MemberStatus, PeerStatus, Protocol)
 from quorumlog._core.engine.quorum cimport quorum_intersects
+from quorumlog._core.engine.reads cimport reads_close, reads_deadline_ns, reads_expire, reads_number, reads_open
 from quorumlog._core.protocols.raft_admission cimport (
     admission_on_barrier, admission_on_reply, admission_turn)
 from quorumlog._core.protocols.raft_changes cimport change_begin, change_turn
@@ -40,8 +41,7 @@ from quorumlog._core.protocols.raft_lease cimport lease_share_ppm, lease_until_n
 from quorumlog._core.protocols.raft_membership cimport (
     membership_is_voter, membership_on_removed, membership_take)
 from quorumlog._core.protocols.raft_reads cimport (
-    reads_begin_round, reads_deadline_ns, reads_expire, reads_on_reply, reads_on_request, reads_propose,
-    reads_quorum_heard_ns)
+    reads_begin_round, reads_on_reply, reads_on_request, reads_propose, reads_quorum_heard_ns)
 from quorumlog._core.protocols.raft_records cimport raft_drop_spares, raft_message, raft_refill
 from quorumlog._core.protocols.raft_repair cimport (
     repair_deadline_ns, repair_found, repair_on_fetch, repair_on_fetched, repair_on_flushed, repair_on_reply,
@@ -51,10 +51,10 @@ from quorumlog._core.protocols.raft_replication cimport (
     replication_on_reachable, replication_propose, replication_send_all, replication_tell_commits)
 from quorumlog._core.protocols.raft_standing cimport raft_standing
 from quorumlog._core.protocols.raft_state cimport (
-    PENDING_READS_MAX, RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY, SPARES,
+    RAFT_APPEND, RAFT_APPEND_REPLY, RAFT_COMMIT, RAFT_HEARTBEAT, RAFT_HEARTBEAT_REPLY, SPARES,
     RAFT_BARRIER, RAFT_BARRIER_REPLY, RAFT_FETCH, RAFT_FETCH_REPLY, RAFT_PRE_VOTE, RAFT_PRE_VOTE_REPLY,
     RAFT_READ_INDEX, RAFT_READ_INDEX_REPLY, RAFT_REMOVED, RAFT_SNAPSHOT, RAFT_SNAPSHOT_REPLY, RAFT_STALE_TERM,
-    RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY, ForwardedRead, PendingRead, Raft, VoteFields, is_peer, number_max,
+    RAFT_TIMEOUT_NOW, RAFT_VOTE, RAFT_VOTE_REPLY, Raft, VoteFields, is_peer, number_max,
     slot_bit)
 from quorumlog._core.protocols.raft_shipping cimport (
     shipping_deadline_ns, shipping_on_read, shipping_on_reply, shipping_turn)
@@ -95,10 +95,8 @@ cdef void* raft_open(const RaftOptions* options, GroupLog* log, uint64_t now_ns)
         return NULL
     raft.log = log
     raft.now_ns = now_ns
-    raft.reads = <PendingRead*>calloc(PENDING_READS_MAX, sizeof(PendingRead))
-    raft.forwarded = <ForwardedRead*>calloc(PENDING_READS_MAX, sizeof(ForwardedRead))
     raft.pool = pool_open(POOL_BYTES)
-    if (raft.reads == NULL or raft.forwarded == NULL or raft.pool == NULL
+    if (reads_open(&raft.reads) != OK or raft.pool == NULL
             or membership_open(&raft.membership, options.voters, options.voter_count) != OK
             or not (membership_votes(&raft.membership, options.self) or options.joining)
             or not restore_membership(raft, options) or not rules_are_safe(raft)
@@ -185,10 +183,8 @@ cdef void restore(Raft* raft, const RaftOptions* options) noexcept nogil:
         raft.unproved_term_max = raft.term
     # Nodes given the same seed must not draw the same timeouts.
     prng_seed(&raft.prng, options.seed ^ raft.self * 0x9E3779B97F4A7C15ULL)
-    # Answers to requests of an earlier life of this node must not match (A-R14).
-    raft.request = (prng_next(&raft.prng) ^ raft.now_ns * 0x9E3779B97F4A7C15ULL ^ raft.term) >> 8
-    raft.request_answered = raft.request
-    raft.mark = raft.request           # nor may the echo of an earlier life's mark
+    reads_number(&raft.reads, prng_next(&raft.prng), raft.now_ns, raft.term)
+    raft.mark = raft.reads.request     # nor may the echo of an earlier life's mark match
     raft.mark_echoed = True
     # What this node promised in an earlier life is not known: as if it had been a moment ago (A-R15).
     raft.leases = options.leases
@@ -208,8 +204,7 @@ cdef void raft_close(void* state) noexcept nogil:
     faults_close(&raft.faults)
     if raft.pool != NULL:
         pool_close(raft.pool)
-    free(raft.reads)
-    free(raft.forwarded)
+    reads_close(&raft.reads)
     free(raft)
 
 
@@ -319,7 +314,7 @@ cdef void on_time(Raft* raft, Outbox* out, bint room) noexcept nogil:
                 transfer_to_priority(raft, out)
             replication_tell_commits(raft, out)
         return
-    reads_expire(raft, out)
+    reads_expire(&raft.reads, out, raft.now_ns)
     if raft.now_ns >= raft.election_deadline_ns:
         if room:
             election_timeout(raft, out)
@@ -381,7 +376,7 @@ cdef void finish(Raft* raft, Outbox* out) noexcept nogil:
             out.deadline_ns = raft.now_ns
     else:
         out.deadline_ns = raft.election_deadline_ns
-        reads_ns = reads_deadline_ns(raft) if raft.forwarded_count > 0 else 0
+        reads_ns = reads_deadline_ns(&raft.reads)
         if reads_ns != 0 and reads_ns < out.deadline_ns:
             out.deadline_ns = reads_ns
     if raft.faults.count > 0:

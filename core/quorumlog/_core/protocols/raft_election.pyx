@@ -17,10 +17,11 @@ from quorumlog._core.engine.outbox cimport Outbox
 from quorumlog._core.engine.protocol cimport (
     ROLE_CANDIDATE, ROLE_FOLLOWER, ROLE_LEADER, ROLE_PRE_CANDIDATE)
 from quorumlog._core.engine.quorum cimport TALLY_LOST, TALLY_WON, tally_elect
+from quorumlog._core.engine.reads cimport reads_refuse_all
 from quorumlog._core.protocols.raft_admission cimport admission_new_term
 from quorumlog._core.protocols.raft_lease cimport lease_binds
 from quorumlog._core.protocols.raft_membership cimport membership_is_voter, membership_refuse_stranger
-from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns, reads_refuse_all
+from quorumlog._core.protocols.raft_reads cimport reads_quorum_heard_ns
 from quorumlog._core.protocols.raft_records cimport raft_message, raft_save_hard_state
 from quorumlog._core.protocols.raft_replication cimport replication_start
 from quorumlog._core.protocols.raft_state cimport (
@@ -56,7 +57,7 @@ cdef void set_role(Raft* raft, Outbox* out, int role, node_t leader) noexcept no
     if role != raft.role or leader != raft.leader:
         out.leader_changed = True
         # Nothing pending can be confirmed any more, whichever side it was on.
-        reads_refuse_all(raft, out)
+        reads_refuse_all(&raft.reads, out)
         transfer_forget(raft)
         if leader != raft.leader and leader != 0:
             raft.leader_changes += 1

@@ -45,7 +45,7 @@ cdef bint follower_acknowledge_leader(Raft* raft, Outbox* out, node_t sender) no
     raft.heard_leader_ns = raft.now_ns
     raft.removed_index = 0             # who sends to it counts on it
     election_reset_timer(raft)
-    if raft.forwarded_count > 0:
+    if raft.reads.forwarded_count > 0:
         reads_on_leader_heard(raft, out)
     return True
 

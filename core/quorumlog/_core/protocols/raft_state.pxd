@@ -28,6 +28,7 @@ from quorumlog._core.engine.faults cimport Faults
 from quorumlog._core.engine.log cimport GroupLog
 from quorumlog._core.engine.membership cimport Membership
 from quorumlog._core.engine.progress cimport Progress
+from quorumlog._core.engine.reads cimport Reads
 from quorumlog._core.engine.transfer cimport Receiving, Sending
 from quorumlog._core.storage.batch cimport Batch, BatchPool
 
@@ -113,12 +114,7 @@ cdef struct HeartbeatReplyFields:
 cdef struct CommitFields:
     index_t commit
 
-# RAFT_READ_INDEX and its reply
-cdef struct ReadIndexFields:
-    uint64_t request               # numbered by the asking node, echoed
-    index_t index
-    uint64_t status
-    uint64_t by_lease              # the leader may answer by its lease
+# RAFT_READ_INDEX and its reply: ReadIndexFields of engine/reads
 
 cdef enum:
     FETCH_IDENTIFIED = 1           # index is the batch's first and body_crc its checksum
@@ -176,25 +172,10 @@ cdef struct HeadMark:
 cdef enum:
     SPARES = 8                     # batches at hand for the protocol's own records
     SPARES_PER_STEP = 3            # at most used by one step
-    PENDING_READS_MAX = 4096       # power of two; of each of the two rings
 
 cdef enum:
     # Highest term and index that is taken from a peer: room above for arithmetic (P8).
     NUMBER_BITS_MAX = 62
-
-# A read that waits for a heartbeat round (leader), own or forwarded by a follower.
-cdef struct PendingRead:
-    uint64_t read                  # the runtime's number, or the asking node's request
-    node_t origin                  # 0: own
-    index_t index                  # 0: not known until an entry of the own term is committed (A-R13)
-    uint64_t round                 # the round that confirms it, or any later one
-
-# A read that waits for the leader's answer (follower).
-cdef struct ForwardedRead:
-    uint64_t read
-    uint64_t request               # the request that covers it, or any later one
-    uint64_t expires_ns
-    bint by_lease
 
 cdef struct Raft:
     # Options
@@ -250,16 +231,7 @@ cdef struct Raft:
     uint64_t round                 # of heartbeats, over all terms led
     bint more_to_send              # the outbox was full
 
-    # Reads
-    PendingRead* reads             # ring
-    uint64_t reads_head
-    uint64_t reads_count
-    ForwardedRead* forwarded       # ring
-    uint64_t forwarded_head
-    uint64_t forwarded_count
-    uint64_t request               # newest READ_INDEX sent
-    uint64_t request_answered
-    uint64_t request_sent_ns
+    Reads reads
 
     # Leases (raft_lease.pyx)
     bint leases
