@@ -164,7 +164,7 @@ MUTANTS = (
     Mutant("head-dropped-early", "storage", "a head segment goes before the compaction is flushed (rule 7)",
            "tests/storage/test_crash_states.py tests/storage/test_wal.py"),
     Mutant("death-not-awaited", "storage", "a move lets the head go before what calls its records dead is flushed",
-           "tests/storage/test_wal.py"),
+           "tests/storage/test_moving.py"),
     Mutant("corrupt-is-torn", "storage", "a bad record below F is taken for a torn one (rule 4, A-W3)",
            "tests/storage/test_damage.py"),
     Mutant("unproved-is-dropped", "storage", "a bad record above F is forgotten (rule 4)",
